@@ -1,0 +1,49 @@
+"""How a payment ends when it does not end well: one exception class, one function for each HTTP meaning."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class PaymentError(Exception):
+    """The answer to a payment that was not made.
+
+    `status` and `message` go to the client, with `field` (what to correct), `error` (why a charge failed) and
+    `retry_after` (seconds) where they apply. `reason` is the word for it in the log and the metrics.
+    """
+
+    status: int
+    reason: str
+    message: str
+    field: str | None = None
+    error: str | None = None
+    retry_after: int | None = None
+
+    @property
+    def outcome(self) -> str:
+        """`refused` when the request was at fault, `failed` when this service or one behind it was."""
+        return "refused" if self.status < 500 else "failed"
+
+
+def invalid(field: str | None, message: str) -> PaymentError:
+    """400: the request is malformed, or says something that is not so."""
+    return PaymentError(400, "invalid_request", message, field=field)
+
+
+def unknown_session() -> PaymentError:
+    """401: the User service does not know the session."""
+    return PaymentError(401, "unknown_session", "Session is not known")
+
+
+def empty_cart() -> PaymentError:
+    """400: there is nothing to pay for."""
+    return PaymentError(400, "empty_cart", "Cart is empty")
+
+
+def charge_failed(reason: str, error: str) -> PaymentError:
+    """500: the gateway did not take the money, or did not say so in time."""
+    return PaymentError(500, reason, "Payment processing failed", error=error)
+
+
+def unavailable(reason: str, message: str) -> PaymentError:
+    """503: a service behind this one cannot do its part now; nobody was charged, and trying again is safe."""
+    return PaymentError(503, reason, message, retry_after=5)

@@ -1,0 +1,70 @@
+"""Payment gateways: what one must do, and the sandbox, which is the only one in this version."""
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from .errors import charge_failed
+from .settings import Settings, SettingsError
+
+_SANDBOX_URL = re.compile(r"sandbox://(?P<behaviour>approve|decline|timeout)/?(\?delay_ms=(?P<delay_ms>[0-9]{1,5}))?")
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Money to take: minor units of `currency`, and the order id that the gateway knows it by."""
+
+    order_id: str
+    amount: int
+    currency: str
+    method: str | None
+
+
+class Gateway(Protocol):
+    """Takes money and gives it back; shared by threads, and every call ends within PAYMENT_GATEWAY_TIMEOUT."""
+
+    def charge(self, charge: Charge) -> str:
+        """Take the money and return the gateway's payment id; PaymentError 500 when it was declined or timed out."""
+
+    def void(self, payment_id: str) -> None:
+        """Give back all of what a payment took."""
+
+
+class SandboxGateway:
+    """Moves no money. Made from `sandbox://approve`, `sandbox://decline` or `sandbox://timeout`.
+
+    `?delay_ms=N` makes each call take that long, as a real gateway's does; one that times out takes the whole timeout.
+    """
+
+    def __init__(self, behaviour: str, delay: float, timeout: float) -> None:
+        self._behaviour = behaviour
+        self._delay = timeout if behaviour == "timeout" else delay
+
+    def charge(self, charge: Charge) -> str:
+        time.sleep(self._delay)
+        if self._behaviour == "timeout":
+            raise charge_failed("gateway_timeout", "Gateway timeout")
+        if self._behaviour == "decline":
+            raise charge_failed("declined", "Payment declined")
+        return f"pay_{secrets.token_hex(7)}"
+
+    def void(self, payment_id: str) -> None:
+        time.sleep(self._delay)
+
+
+def from_settings(settings: Settings) -> Gateway:
+    """The gateway that PAYMENT_GATEWAY names; SettingsError when this version has none for it."""
+    scheme = settings.gateway_url.partition(":")[0]  # all of the URL that may be shown: the rest can hold a key
+    if scheme != "sandbox":
+        raise SettingsError(
+            f"PAYMENT_GATEWAY is {scheme}://...: this version has no gateway that moves money, write sandbox://approve"
+        )
+    sandbox = _SANDBOX_URL.fullmatch(settings.gateway_url)
+    if not sandbox:
+        raise SettingsError(
+            f"PAYMENT_GATEWAY is {settings.gateway_url!r}: write sandbox://approve, sandbox://decline or "
+            "sandbox://timeout, with ?delay_ms=5 behind it for a gateway that takes its time"
+        )
+    return SandboxGateway(sandbox["behaviour"], int(sandbox["delay_ms"] or 0) / 1000, settings.gateway_timeout)

@@ -1,0 +1,86 @@
+"""What is counted, and how it is told: JSON for people, Prometheus text for a scraper.
+
+With PROMETHEUS_MULTIPROC_DIR set, prometheus_client keeps the numbers of every worker process in files of that
+directory and a scrape adds them up, so that any worker answers for all. The directory has to be empty at start.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SUCCESS = "success"
+
+_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+
+# This module is imported by the uWSGI master, so that workers inherit it and a respawned one does not start anew.
+_started = time.time()
+
+attempts = Counter("payment_attempts", "Payment attempts by how they ended.", ["outcome", "reason"])
+durations = Histogram("payment_duration_seconds", "Time to answer a payment attempt.", ["outcome"], buckets=_BUCKETS)
+voids = Counter("payment_voids", "Charges given back because their order could not be handed over.", ["result"])
+_call_durations = Histogram(
+    "payment_upstream_duration_seconds", "Time that a call to a service behind took.", ["upstream"], buckets=_BUCKETS
+)
+_call_errors = Counter("payment_upstream_errors", "Calls to a service behind that failed.", ["upstream", "error"])
+
+
+@contextmanager
+def upstream_call(upstream: str) -> Iterator[None]:
+    """Times a call, and counts it by the exception's class name when it raises."""
+    began = time.perf_counter()
+    try:
+        yield
+    except Exception as error:
+        _call_errors.labels(upstream, type(error).__name__).inc()
+        raise
+    finally:
+        _call_durations.labels(upstream).observe(time.perf_counter() - began)
+
+
+def summary() -> dict[str, int | str]:
+    """The guide's figures since the service started. Every attempt counts; one that made no order has failed.
+
+    `success_rate` is rounded down, so that 100% means that none failed; it is 100% before the first attempt.
+    """
+    total = successful = 0
+    for family in _registry().collect():
+        for sample in family.samples:
+            if sample.name == "payment_attempts_total":
+                total += int(sample.value)
+                successful += int(sample.value) if sample.labels["outcome"] == SUCCESS else 0
+    return {
+        "total_payments": total,
+        "successful_payments": successful,
+        "failed_payments": total - successful,
+        "success_rate": f"{100 * successful // total if total else 100}%",
+        "uptime": uptime(time.time() - _started),
+    }
+
+
+def exposition(accept: str) -> tuple[bytes, str]:
+    """Prometheus or OpenMetrics text, as the Accept header wants it, and its content type."""
+    encode, content_type = choose_encoder(accept)
+    return encode(_registry()), content_type
+
+
+def uptime(seconds: float) -> str:
+    """The two largest units: "5m 30s", "2h 30m", "3d 4h"."""
+    minutes, second = divmod(int(seconds), 60)
+    hours, minute = divmod(minutes, 60)
+    days, hour = divmod(hours, 24)
+    if days:
+        return f"{days}d {hour}h"
+    return f"{hour}h {minute}m" if hours else f"{minute}m {second}s"
+
+
+def _registry() -> CollectorRegistry:
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)
+    return registry

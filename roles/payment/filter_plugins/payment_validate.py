@@ -1,0 +1,146 @@
+"""Find what cannot work in an inventory, on the controller, before any host is touched.
+
+Each filter returns a list of sentences: where, which variable, what it holds, what to write instead. An empty list
+means that nothing was found.
+"""
+
+import ipaddress
+import re
+
+REQUIRED_GROUPS = {
+    "payment": "the Payment Service's own hosts",
+    "cart": "the Cart Service",
+    "user": "the User Service",
+    "rabbitmq": "RabbitMQ",
+}
+OPTIONAL_GROUPS = {"frontend": "the Nginx frontend"}
+HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
+VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."
+
+
+def address_problem(value: object) -> str | None:
+    """Say what is wrong with `value` as the address of a host, or return None."""
+    text = str(value)
+    if not text:
+        return "is empty"
+    if text.startswith("<") or text.endswith(">"):
+        return f"is still the placeholder {text}"
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        if re.fullmatch(r"[0-9.]+", text):
+            return f"is {text}, which is no IPv4 address (four numbers from 0 to 255)"
+        return None if HOSTNAME.fullmatch(text) and len(text) <= 253 else f"is {text!r}, which is no address"
+    if address.is_unspecified or address.is_multicast:
+        return f"is {text}, which is not the address of one host"
+    return None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether `address` means the host that uses it, so that several inventory hosts may share it."""
+    return address == "localhost" or address == "::1" or address.startswith("127.")
+
+
+def payment_inventory_problems(hostvars: dict, groups: dict) -> list[str]:
+    """Check the groups and their hosts' addresses."""
+    files = sorted({str(hostvars[host]["inventory_file"]) for host in groups["all"] if hostvars[host].get("inventory_file")})
+    where = ", ".join(files) or "the inventory"
+    problems = [
+        f"{where}: group '{group}' has no host. Write the address of {what} there."
+        for group, what in REQUIRED_GROUPS.items()
+        if not groups.get(group)
+    ]
+    owners: dict[str, str] = {}
+    for group, what in (REQUIRED_GROUPS | OPTIONAL_GROUPS).items():
+        for host in groups.get(group, []):
+            file = hostvars[host].get("inventory_file") or "the inventory"
+            address = str(hostvars[host].get("ansible_host", host))
+            if problem := address_problem(address):
+                problems.append(
+                    f"{file}: {host}: ansible_host {problem}. Write the address of {what}, for example 172.31.19.139."
+                )
+            elif owners.setdefault(address, host) != host and not is_loopback(address):
+                problems.append(
+                    f"{file}: {host}: ansible_host is {address}, which {owners[address]} has already. "
+                    f"Write the address of {what}; a machine that serves both is one host name in both groups."
+                )
+    return problems
+
+
+def port_problem(value: object, lowest: int) -> str | None:
+    """Say what is wrong with `value` as a TCP port, or return None."""
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]+", str(value)):
+        return f"is {value!r}, which is no port"
+    if not lowest <= int(value) <= 65535:
+        return f"is {value}, which is not from {lowest} to 65535"
+    return None
+
+
+def gateway_problem(url: str, sandbox_allowed: bool) -> str | None:
+    """Say why this version cannot charge through the gateway at `url`, or return None."""
+    if url.startswith("sandbox://"):
+        if not sandbox_allowed:
+            return "is the sandbox, which approves payments that nobody makes. Set payment_sandbox_allowed: true on test hosts only"
+        return None
+    if url.startswith("https://"):
+        return f"is {url}, and this version charges through the sandbox alone. See Limits in README.md"
+    return f"is {url!r}. Write an https:// URL, or sandbox://approve on test hosts"
+
+
+def artifact_problems(settings: dict) -> list[str]:
+    """Check where the release comes from, and that it is pinned."""
+    url = str(settings["payment_artifact_url"])
+    if url == "bundled":
+        return []
+    problems = []
+    if not url.startswith("https://"):
+        problems.append(f"payment_artifact_url is {url!r}. Write an https:// URL, or bundled.")
+    if not re.fullmatch(r"[0-9a-f]{64}", str(settings["payment_artifact_sha256"])):
+        problems.append("payment_artifact_sha256 is not set to the artifact's SHA-256 (64 digits 0-9a-f; sha256sum prints it).")
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+_]*", str(settings["payment_version"])):
+        problems.append("payment_version is not set to the artifact's version, for example 1.0.0.")
+    return problems
+
+
+def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
+    """Check one payment host's settings: {variable name: value}."""
+    problems = []
+    for name in ("payment_cart_host", "payment_user_host", "payment_amqp_host"):
+        if problem := address_problem(settings[name]):
+            problems.append(f"{name} {problem}. Write an IPv4 address or a DNS name.")
+    try:
+        ipaddress.ip_address(str(settings["payment_bind_address"]))
+    except ValueError:
+        problems.append(f"payment_bind_address is {settings['payment_bind_address']!r}. Write an address of the host, or 0.0.0.0 for all.")
+    for name, lowest in {
+        "payment_port": 1024,  # the service has no right to open a lower one
+        "payment_cart_port": 1,
+        "payment_user_port": 1,
+        "payment_amqp_port": 1,
+    }.items():
+        if problem := port_problem(settings[name], lowest):
+            problems.append(f"{name} {problem}. The guide's ports are 8084 (payment), 8083 (cart), 8081 (user), 5672 (RabbitMQ).")
+    for name in ("payment_processes", "payment_threads"):
+        if not re.fullmatch(r"[1-9][0-9]?", str(settings[name])):
+            problems.append(f"{name} is {settings[name]!r}. Write a number from 1 to 99.")
+    if settings["payment_runtime"] not in ("uwsgi", "python"):
+        problems.append(f"payment_runtime is {settings['payment_runtime']!r}. Write uwsgi or python.")
+    password = str(settings["payment_amqp_password"])
+    if not password or password.startswith("<"):
+        problems.append(f"payment_amqp_password, the password of RabbitMQ's user, is not set. {VAULT}")
+    elif password in PUBLISHED_PASSWORDS:
+        problems.append(f"payment_amqp_password is a password that the install guide publishes. Choose another. {VAULT}")
+    if problem := gateway_problem(str(settings["payment_gateway"]), settings["payment_sandbox_allowed"]):
+        problems.append(f"payment_gateway {problem}.")
+    return [f"{inventory_file}: {problem}" for problem in problems + artifact_problems(settings)]
+
+
+class FilterModule:
+    """Filters for the payment role's validation."""
+
+    def filters(self) -> dict:
+        return {
+            "payment_inventory_problems": payment_inventory_problems,
+            "payment_setting_problems": payment_setting_problems,
+        }

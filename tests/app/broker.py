@@ -1,0 +1,109 @@
+"""A RabbitMQ node of the test run's own: its name, ports, cookie and data are nobody else's."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pika
+
+from ports import free_port
+
+# The scripts themselves: the wrappers in /usr/sbin change user and directory.
+SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+USER, PASSWORD, QUEUE = "skillupworks", "skillupworks@123", "order-processing"
+
+
+class Broker:
+    """Starts in the constructor; `stop` ends it and its epmd."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self._log = directory / "node.log"
+        (directory / "plugins").write_text("[].")
+        self._environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),  # the cookie
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_EPMD_PORT": str(free_port()),
+            "RABBITMQ_NODENAME": f"payment-test-{os.getpid()}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+            "RABBITMQ_CONF_ENV_FILE": str(directory / "none"),
+            "RABBITMQ_CONFIG_FILE": str(directory / "none"),
+        }
+        # A session of its own, so that Ctrl-C reaches it through `stop` alone.
+        with self._log.open("wb") as log:
+            self._node = subprocess.Popen(
+                [SCRIPTS / "rabbitmq-server"], env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            self._wait_for_port()
+            self.ctl("await_startup")
+            self.ctl("add_user", USER, PASSWORD)
+            self.ctl("set_permissions", USER, ".*", ".*", ".*")
+        except BaseException:
+            self.stop()
+            raise
+
+    def ctl(self, *arguments: str) -> str:
+        """What `rabbitmqctl` prints."""
+        command = [SCRIPTS / "rabbitmqctl", "--quiet", *arguments]
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self._log.read_text()}"
+        return done.stdout
+
+    def suspend(self) -> None:
+        """Refuse connections and close the present ones, in a moment where a stop would take seconds."""
+        self.ctl("eval", "rabbit_networking:stop_ranch_listener_of_protocol(amqp).")
+        self.drop_connections()
+
+    def resume(self) -> None:
+        self.ctl("eval", "rabbit_networking:boot().")
+
+    def drop_connections(self) -> None:
+        self.ctl("close_all_connections", "a test says so")
+
+    def connection(self, password: str = PASSWORD) -> pika.BlockingConnection:
+        return pika.BlockingConnection(
+            pika.ConnectionParameters("127.0.0.1", self.port, credentials=pika.PlainCredentials(USER, password))
+        )
+
+    def take_orders(self, queue: str = QUEUE) -> list[tuple[pika.BasicProperties, dict]]:
+        """All messages of the queue, taken out of it: properties and body."""
+        orders = []
+        with self.connection() as connection:
+            channel = connection.channel()
+            while True:
+                method, properties, body = channel.basic_get(queue, auto_ack=True)
+                if method is None:
+                    return orders
+                orders.append((properties, json.loads(body)))
+
+    def stop(self) -> None:
+        subprocess.run([SCRIPTS / "rabbitmqctl", "shutdown"], env=self._environment, capture_output=True, timeout=60)
+        try:
+            self._node.wait(10)
+        except subprocess.TimeoutExpired:
+            self._node.kill()
+        epmd = shutil.which("epmd")
+        if epmd:
+            subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True, timeout=10)
+
+    def _wait_for_port(self) -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            assert self._node.poll() is None, self._log.read_text()
+            try:
+                self.connection(password="wrong")
+            except pika.exceptions.ProbableAuthenticationError:
+                return
+            except pika.exceptions.AMQPError:
+                time.sleep(0.2)
+        raise TimeoutError(self._log.read_text())

@@ -1,0 +1,135 @@
+"""A broker and a shop for the whole run, and the service in both of its runtimes."""
+
+import itertools
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+sys.dont_write_bytecode = True  # files/payment is what gets bundled
+
+from broker import PASSWORD, USER, Broker  # noqa: E402
+from ports import free_port  # noqa: E402
+from service import ROOT, Service  # noqa: E402
+
+RUNTIMES = ["uwsgi", "python"]
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    broker = Broker(tmp_path_factory.mktemp("broker"))
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def shop() -> Iterator[dict[str, int]]:
+    """The ports of the Cart and the User service."""
+    ports = {service: free_port() for service in ("cart", "user")}
+    program = ROOT / "testbed" / "neighbours" / "shop.py"
+    processes = [
+        subprocess.Popen([sys.executable, program, service, "--bind", "127.0.0.1", "--port", str(port)])
+        for service, port in ports.items()
+    ]
+    yield ports
+    for process in processes:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def put_cart(shop: dict[str, int]) -> Callable[[dict], str]:
+    """Stores a cart and returns its session id."""
+    numbers = itertools.count()
+
+    def put(cart: dict) -> str:
+        session_id = f"stored-{next(numbers)}"
+        requests.put(f"http://127.0.0.1:{shop['cart']}/cart/{session_id}", json=cart, timeout=5).raise_for_status()
+        return session_id
+
+    return put
+
+
+@pytest.fixture(scope="session")
+def environment(broker: Broker, shop: dict[str, int]) -> dict[str, str]:
+    """What the service's unit sets."""
+    return {
+        "CART_HOST": "127.0.0.1",
+        "CART_PORT": str(shop["cart"]),
+        "USER_HOST": "127.0.0.1",
+        "USER_PORT": str(shop["user"]),
+        "AMQP_HOST": "127.0.0.1",
+        "PAYMENT_AMQP_PORT": str(broker.port),
+        "AMQP_USER": USER,
+        "AMQP_PASS": PASSWORD,
+        "PAYMENT_GATEWAY": "sandbox://approve",
+    }
+
+
+@pytest.fixture(scope="session")
+def ini(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The role's uWSGI configuration, rendered by Ansible with the role's defaults."""
+    role, target = ROOT / "roles" / "payment", tmp_path_factory.mktemp("ini") / "payment.ini"
+    subprocess.run(
+        [
+            *(ROOT / ".venv" / "bin" / "ansible", "localhost", "--connection", "local"),
+            *("--module-name", "ansible.builtin.template"),
+            *("--args", f"src={role / 'templates' / 'payment.ini.j2'} dest={target}"),
+            *("--extra-vars", f"@{role / 'defaults' / 'main.yml'}"),
+            *("--extra-vars", f"payment_bind_address=127.0.0.1 payment_port=@PORT@ ansible_python_interpreter={sys.executable}"),
+        ],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return target.read_text()
+
+
+@pytest.fixture(scope="session")
+def start_service(
+    tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], ini: str
+) -> Iterator[Callable[..., Service]]:
+    """Starts a service whose environment differs in the variables given as keywords, and waits until it is alive."""
+    services = []
+
+    def start(runtime: str, *, listener=None, **variables: object) -> Service:
+        changed = environment | {name: str(value) for name, value in variables.items()}
+        directory = tmp_path_factory.mktemp(runtime)
+        services.append(Service(runtime, directory, changed, ini=ini, listener=listener))
+        return services[-1].wait_until_alive()
+
+    yield start
+    for service in services:
+        service.stop()
+
+
+@pytest.fixture(scope="session")
+def default_services(start_service: Callable[..., Service]) -> dict[str, Service]:
+    return {runtime: start_service(runtime) for runtime in RUNTIMES}
+
+
+@pytest.fixture(params=RUNTIMES)
+def runtime(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def service(default_services: dict[str, Service], runtime: str) -> Service:
+    """The service with default settings, in one runtime and then in the other; tests share it."""
+    return default_services[runtime]
+
+
+@pytest.fixture
+def uwsgi(default_services: dict[str, Service]) -> Service:
+    """The service with default settings under uWSGI, for what does not depend on the runtime."""
+    return default_services["uwsgi"]
+
+
+@pytest.fixture
+def log_dir(tmp_path: Path) -> Path:
+    directory = tmp_path / "log"
+    directory.mkdir()
+    return directory

@@ -1,0 +1,95 @@
+"""A wrong setting stops the service at start, with one line that names the variable."""
+
+import subprocess
+import sys
+
+import pytest
+from broker import PASSWORD
+from service import APP
+
+from skillupworks_payment import gateway
+from skillupworks_payment.settings import Settings, SettingsError
+
+GOOD = {
+    "CART_HOST": "10.0.0.2",
+    "USER_HOST": "user.example",
+    "AMQP_HOST": "10.0.0.4",
+    "AMQP_USER": "skillupworks",
+    "AMQP_PASS": PASSWORD,
+    "PAYMENT_GATEWAY": "sandbox://approve",
+}
+
+
+def test_defaults():
+    settings = Settings.from_environment(GOOD)
+    assert (settings.cart.port, settings.user.port, settings.amqp.port, settings.port) == (8083, 8081, 5672, 8084)
+    assert (settings.queue, settings.currency, settings.amqp_vhost) == ("order-processing", "INR", "/")
+    assert settings.connect_timeout + settings.read_timeout < 3
+
+
+def test_the_password_is_not_shown():
+    assert PASSWORD not in repr(Settings.from_environment(GOOD))
+
+
+@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("missing", [None, ""])
+def test_missing(name, missing):
+    environment = {key: value for key, value in GOOD.items() if key != name} | ({} if missing is None else {name: ""})
+    with pytest.raises(SettingsError, match=f"^{name} is not set: "):
+        Settings.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CART_HOST", "http://10.0.0.2"),
+        ("USER_HOST", "10.0.0.2:8081"),
+        ("CART_PORT", "0"),
+        ("USER_PORT", "65536"),
+        ("PAYMENT_PORT", "80.5"),
+        ("PAYMENT_AMQP_PORT", "amqp"),
+        ("PAYMENT_THREADS", "0"),
+        ("PAYMENT_CURRENCY", "rupees"),
+        ("PAYMENT_CURRENCY", "JPY"),
+        ("PAYMENT_CART_PATH", "/cart"),
+        ("PAYMENT_USER_PATH", "check/{session_id}"),
+        ("PAYMENT_CONNECT_TIMEOUT", "0"),
+        ("PAYMENT_READ_TIMEOUT", "soon"),
+        ("PAYMENT_GATEWAY_TIMEOUT", "61"),
+        ("PAYMENT_LOG_DIR", "/no/such/directory"),
+    ],
+)
+def test_wrong(name, value):
+    with pytest.raises(SettingsError, match=rf"^{name} is .*{value}.*: write ") as raised:
+        Settings.from_environment(GOOD | {name: value})
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["https://rzp_key:secret@razorpay.com/", "sandbox://", "sandbox://approve?delay=1"])
+def test_only_the_sandbox_is_a_gateway(url):
+    with pytest.raises(SettingsError, match="^PAYMENT_GATEWAY is .*write sandbox://approve") as raised:
+        gateway.from_settings(Settings.from_environment(GOOD | {"PAYMENT_GATEWAY": url}))
+    assert "secret" not in str(raised.value)
+
+
+def test_password_from_a_credential(tmp_path):
+    (tmp_path / "amqp_password").write_text("from the file\n")
+    environment = GOOD | {"AMQP_PASS": "", "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert Settings.from_environment(environment).amqp_password == "from the file"
+    assert Settings.from_environment(environment | {"AMQP_PASS": "set"}).amqp_password == "set"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff"])
+def test_credential_that_holds_no_password(tmp_path, content):
+    if content is not None:
+        (tmp_path / "amqp_password").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"^AMQP_PASS is not set and .*amqp_password .*: set it, or pass"):
+        Settings.from_environment(GOOD | {"AMQP_PASS": "", "CREDENTIALS_DIRECTORY": str(tmp_path)})
+
+
+def test_the_service_ends_with_the_one_line():
+    environment = GOOD | {"PAYMENT_GATEWAY": "https://razorpay.com/", "PYTHONDONTWRITEBYTECODE": "1"}
+    ended = subprocess.run([sys.executable, APP / "payment.py"], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("payment: PAYMENT_GATEWAY is https://...")
+    assert ended.stderr.count("\n") == 1

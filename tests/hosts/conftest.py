@@ -1,0 +1,62 @@
+"""The same tests for test hosts and live fleets:  pytest tests/hosts --hosts=ansible://payment --ansible-inventory=...
+
+Expected values are the inventory's, as Ansible itself resolves them. Tests marked `disruptive` pay or open a port;
+leave them out on a live fleet with  -m "not disruptive".
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import testinfra
+
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_configure(config):
+    """Hand Testinfra the resolved inventory in place of the given one, and reach the hosts as root."""
+    config.addinivalue_line("markers", "disruptive: takes a payment or opens a port on a test host")
+    given = config.getoption("ansible_inventory")
+    if not given or config.getoption("collectonly"):
+        return
+    folder = tempfile.TemporaryDirectory(prefix="inventory-")
+    config.add_cleanup(folder.cleanup)
+    subprocess.run(
+        ["ansible-playbook", f"--inventory={given}", f"--extra-vars=resolved={folder.name}", ROOT / "tests/hosts/resolve.yml"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+    )
+    config.option.ansible_inventory = folder.name
+    config.option.sudo = True
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show the service's own words beside a failure."""
+    report = (yield).get_result()
+    if report.failed and "host" in item.fixturenames and "host" in item.funcargs:
+        journal = item.funcargs["host"].run("journalctl --unit=payment.service --lines=40 --no-pager")
+        report.sections.append(("journal of payment.service", journal.stdout))
+
+
+@pytest.fixture(scope="module")
+def settings(host):
+    """The variables of the host under test: name -> value."""
+    return host.ansible.get_variables()
+
+
+@pytest.fixture(scope="module")
+def in_group(settings, request):
+    """Return a function: group name -> the first host of that group."""
+
+    def first(group):
+        return testinfra.get_host(
+            f"ansible://{settings['groups'][group][0]}?sudo=true",
+            ansible_inventory=request.config.getoption("ansible_inventory"),
+        )
+
+    return first

@@ -1,0 +1,46 @@
+"""The release that /app leads to: complete, its own, and out of the service's reach."""
+
+import re
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def release(host, settings):
+    return host.file(settings["payment_link"]).linked_to
+
+
+def test_app_is_a_link_into_the_releases(host, settings, release):
+    assert host.file(settings["payment_link"]).is_symlink
+    assert re.fullmatch(rf"{settings['payment_root']}/releases/[0-9A-Za-z.+_]+-[0-9a-f]{{12}}", release)
+
+
+def test_the_release_knows_its_id(host, release):
+    assert host.file(f"{release}/REVISION").content_string.strip() == release.rsplit("/", 1)[1]
+
+
+@pytest.mark.parametrize("name", ["payment.py", "requirements.txt", "payment.ini"])
+def test_the_guides_files_are_there(host, settings, name):
+    assert host.file(f"{settings['payment_link']}/{name}").exists
+
+
+def test_the_virtual_environment_holds_the_lock_and_no_more(host, settings):
+    lock = host.file(f"{settings['payment_link']}/requirements.txt").content_string
+    locked = {name.lower().replace("_", "-"): version for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)(?!.*;)", lock, re.M)}
+    frozen = host.check_output(f"{settings['payment_link']}/venv/bin/python -m pip list --format=freeze --disable-pip-version-check")
+    installed = {name.lower().replace("_", "-"): version for name, version in (line.split("==") for line in frozen.splitlines())}
+    assert {name: version for name, version in installed.items() if name not in ("pip", "setuptools")} == locked
+
+
+def test_nothing_in_it_can_be_changed_by_the_service(host, settings):
+    user = settings["payment_run_as"]
+    writable = host.check_output(f"runuser --user {user} -- find {settings['payment_root']} {settings['payment_config_dir']} -writable ! -type l 2>&1 | grep -v credentials || true")
+    assert writable == ""
+
+
+def test_everything_in_it_belongs_to_root(host, settings):
+    assert host.check_output(f"find {settings['payment_root']} ! -user root") == ""
+
+
+def test_its_python_is_python_3_11(host, settings):
+    assert host.check_output(f"{settings['payment_link']}/venv/bin/python --version").startswith("Python 3.11.")

@@ -1,0 +1,163 @@
+"""payment.service: what its unit says, and what runs."""
+
+import pytest
+
+UNIT = """\
+#
+# Ansible managed
+#
+[Unit]
+Description=skillupworks Payment Service
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+User={payment_run_as}
+Group={payment_run_as}
+WorkingDirectory={payment_link}
+Environment=CART_HOST={payment_cart_host}
+Environment=CART_PORT={payment_cart_port}
+Environment=USER_HOST={payment_user_host}
+Environment=USER_PORT={payment_user_port}
+Environment=AMQP_HOST={payment_amqp_host}
+Environment=AMQP_USER={payment_amqp_user}
+Environment=PAYMENT_PORT={payment_port}
+Environment=PAYMENT_GATEWAY={payment_gateway}
+Environment=PAYMENT_AMQP_PORT={payment_amqp_port}
+Environment=PAYMENT_AMQP_VHOST={payment_amqp_vhost}
+Environment=PAYMENT_QUEUE={payment_queue}
+Environment=PAYMENT_THREADS={threads}
+Environment=PAYMENT_LOG_DIR={payment_log_dir}
+# The password of AMQP_USER: a file that only this service can read, never an environment variable.
+LoadCredential=amqp_password:{payment_config_dir}/credentials/amqp_password
+{runtime}
+# Stop the master alone: it lets its workers answer what is in flight.
+KillMode=mixed
+TimeoutStopSec=20
+Restart=always
+RestartSec=1
+StandardOutput=journal
+StandardError=journal
+SyslogIdentifier=payment
+
+# Sandbox: the service reads its release and writes its log, no more.
+NoNewPrivileges=true
+CapabilityBoundingSet=
+ProtectSystem=strict
+ReadWritePaths={payment_log_dir}
+ProtectHome=true
+PrivateTmp=true
+PrivateDevices=true
+ProtectKernelTunables=true
+ProtectKernelModules=true
+ProtectControlGroups=true
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictSUIDSGID=true
+LockPersonality=true
+UMask=0027
+
+[Install]
+WantedBy=multi-user.target
+"""
+RUNTIME = {
+    "uwsgi": """\
+# One file of counters a worker, summed up by /metrics, emptied at each start.
+Environment=PROMETHEUS_MULTIPROC_DIR=/run/payment
+RuntimeDirectory=payment
+Type=notify
+ExecStart={payment_link}/venv/bin/uwsgi --ini {payment_link}/payment.ini""",
+    "python": """\
+Environment=PAYMENT_BIND={payment_bind_address}
+ExecStart={payment_link}/venv/bin/python {payment_link}/payment.py""",
+}
+
+
+@pytest.fixture(scope="module")
+def service(host):
+    """The properties that systemd has of the running service."""
+    shown = host.check_output("systemctl show payment.service")
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+def test_the_unit_is_what_the_inventory_says(host, settings):
+    processes = settings["payment_processes"] if settings["payment_runtime"] == "python" else 1
+    runtime = RUNTIME[settings["payment_runtime"]].format(**settings)
+    expected = UNIT.format(runtime=runtime, threads=processes * settings["payment_threads"], **settings)
+    assert host.file("/etc/systemd/system/payment.service").content_string == expected
+
+
+def test_the_unit_has_no_drop_ins_and_no_errors(host, service):
+    assert service["DropInPaths"] == ""
+    assert host.check_output("systemd-analyze verify payment.service 2>&1 | grep payment.service || true") == ""
+
+
+def test_it_is_enabled_and_active(service):
+    assert (service["UnitFileState"], service["ActiveState"]) == ("enabled", "active")
+
+
+def test_it_did_not_need_to_be_restarted(service):
+    assert service["NRestarts"] == "0"
+
+
+def test_what_runs_is_what_is_configured(service):
+    assert service["NeedDaemonReload"] == "no"
+
+
+def test_its_processes_belong_to_its_user(host, settings, service):
+    processes = host.check_output(f"cat /sys/fs/cgroup{service['ControlGroup']}/cgroup.procs /sys/fs/cgroup/systemd{service['ControlGroup']}/cgroup.procs 2>/dev/null || true").split()
+    users = set(host.check_output(f"ps -o user:32= -p {','.join(processes)}").split())
+    assert users == {settings["payment_run_as"]}
+    if settings["payment_runtime"] == "uwsgi":
+        assert len(processes) == 1 + settings["payment_processes"], "the master and its workers"
+
+
+def test_it_listens_on_the_inventorys_address_alone(host, settings):
+    listening = host.check_output(f"ss -Hltn sport = :{settings['payment_port']}").splitlines()
+    assert [line.split()[3] for line in listening] == [f"{settings['payment_bind_address']}:{settings['payment_port']}"]
+
+
+def test_nothing_else_of_it_listens(host, settings, service):
+    listening = host.check_output("ss -Hltnp")
+    ports = {line.split()[3].rsplit(":", 1)[1] for line in listening.splitlines() if f"pid={service['MainPID']}," in line}
+    assert ports == {str(settings["payment_port"])}
+
+
+def test_the_password_is_where_only_the_service_finds_it(host, settings, service):
+    password = settings["payment_amqp_password"]
+    source = host.file(f"{settings['payment_config_dir']}/credentials/amqp_password")
+    assert source.content_string == password
+    assert (source.user, source.group, source.mode) == ("root", "root", 0o600)
+    assert host.file(f"{settings['payment_config_dir']}/credentials").mode == 0o700
+    for place in (
+        "cat /etc/systemd/system/payment.service",
+        "systemctl show payment.service",
+        f"tr '\\0' '\\n' < /proc/{service['MainPID']}/environ",
+        "ps -eo args",
+        f"cat {settings['payment_config_dir']}/payment.ini",
+        "journalctl --unit=payment.service --no-pager",
+    ):
+        assert password not in host.check_output(place), place
+
+
+def test_the_sandbox_holds(host, service):
+    """As the kernel has it for the running process, which systemd in a container may silently not do."""
+    status = host.check_output(f"cat /proc/{service['MainPID']}/status")
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    assert facts["NoNewPrivs"] == "1"
+    assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+    assert facts["Seccomp"] == "2"
+    inside = f"nsenter --target {service['MainPID']} --mount --"
+    assert host.run(f"{inside} touch /opt/skillupworks/payment/probe").rc != 0
+    assert host.run(f"{inside} touch /usr/probe").rc != 0
+
+
+def test_uwsgi_is_configured_from_the_inventory(host, settings):
+    ini = host.file(f"{settings['payment_config_dir']}/payment.ini").content_string.splitlines()
+    assert f"processes = {settings['payment_processes']}" in ini
+    assert f"threads = {settings['payment_threads']}" in ini
+    assert f"http-socket = {settings['payment_bind_address']}:{settings['payment_port']}" in ini
+
+
+def test_logs_are_rotated(host):
+    assert host.run("logrotate --debug /etc/logrotate.d/payment").rc == 0
+    assert "error" not in host.run("logrotate --debug /etc/logrotate.d/payment").stderr
