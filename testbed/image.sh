@@ -11,6 +11,9 @@ answer_within=3 # seconds, for a registry
 pull_within=600 # seconds, for an image
 prefix=localhost/skillupworks-payment
 
+as_root=()
+((EUID == 0)) || as_root=(sudo -n)
+
 say() { echo "test host image: $*" >&2; }
 fail() { say "$*" && exit 1; }
 present() { ./podman image exists "$1"; }
@@ -32,52 +35,74 @@ remove_all_but() {
     done
 }
 
-# Only a complete and checked image gets its final name: nothing else is taken for a cached one.
+clean_up() {
+    "${as_root[@]}" rm --recursive --force --one-file-system "$work"
+    ./podman rmi "$unchecked" >/dev/null 2>&1 || :
+}
+
+# Only a complete and checked image gets its final name: nothing else is ever taken for a cached one.
 build_standin() {
-    local unchecked=$prefix/el9-standin:unchecked as_root=()
-    ((EUID == 0)) || as_root=(sudo -n)
+    local log
+    unchecked=$prefix/el9-standin:unchecked-$$
     work=$(mktemp --directory)
-    trap '"${as_root[@]}" rm --recursive --force --one-file-system "$work"' EXIT
+    trap clean_up EXIT
 
     if ! "${as_root[@]}" unshare --mount standin/build.sh "$work" | ./podman import --quiet - "$unchecked" >/dev/null; then
         log=$(mktemp --suffix=-el9-standin.log)
+        tail --lines=20 "$work/build.log" >&2
         cat "$work/build.log" >"$log"
-        tail --lines=20 "$log" >&2
         fail "the stand-in could not be built, see $log"
     fi
-    ./podman run --rm --interactive "$unchecked" bash -s <standin/check.sh
+    ./podman run --rm --interactive --network=none "$unchecked" bash -s <standin/check.sh
     ./podman tag "$unchecked" "$1"
     remove_all_but "$1"
 }
 
-# One build at a time.
+build_testhost() {
+    local log
+    log=$(mktemp --suffix=-testhost.log)
+    if ! ./podman build --layers=false --build-arg "BASE=$1" --tag "$2" --file Containerfile . >"$log" 2>&1; then
+        tail --lines=20 "$log" >&2
+        fail "it could not be built on $1, see $log"
+    fi
+    rm "$log"
+    remove_all_but "$2"
+}
+
+main() {
+    local standin base description image
+    standin=$prefix/el9-standin:$(find standin -type f ! -name README.md -exec sha256sum {} + | sort | hash_of)
+    base=${EL9_IMAGE:-$default_base}
+    description=$base
+
+    if [[ $base == standin ]]; then
+        base=$standin
+    elif ! present "$base" && ! pull "$base"; then
+        [[ -z ${EL9_IMAGE:-} ]] || fail "EL9_IMAGE=$EL9_IMAGE is not here and cannot be pulled."
+        say "$base is out of reach"
+        base=$standin
+    fi
+    if [[ $base == "$standin" ]]; then
+        description='EL9 stand-in (Debian 12 payload, NOT RHEL)'
+        if ! present "$base"; then
+            type -P mmdebstrap >/dev/null ||
+                fail 'without a registry a stand-in is built, and that needs mmdebstrap (a package of Debian and Ubuntu).'
+            say "$description, to be built (one to two minutes)"
+            build_standin "$base"
+        fi
+    fi
+
+    image=$prefix/testhost:$({ ./podman image inspect --format '{{.Id}}' "$base" && cat Containerfile; } | hash_of)
+    if present "$image"; then
+        say "$description, cached"
+    else
+        say "$description, with what every test host has to be added"
+        build_testhost "$base" "$image"
+    fi
+    echo "$image"
+}
+
+# One build at a time. What main starts does not inherit the lock: it could outlive this script.
 exec 9<image.sh
 flock 9
-
-standin=$prefix/el9-standin:$(find standin -type f ! -name README.md -exec sha256sum {} + | sort | hash_of)
-base=${EL9_IMAGE:-$default_base}
-if [[ $base == standin ]]; then
-    base=$standin
-elif ! present "$base" && ! pull "$base"; then
-    [[ -z ${EL9_IMAGE:-} ]] || fail "EL9_IMAGE=$EL9_IMAGE is not here and cannot be pulled."
-    base=$standin
-fi
-
-description=$base
-[[ $base != "$standin" ]] || description='EL9 stand-in (Debian 12 payload, NOT RHEL)'
-if [[ $base == "$standin" ]] && ! present "$base"; then
-    type -P mmdebstrap >/dev/null ||
-        fail 'no EL9 image can be had, and without mmdebstrap (Debian, Ubuntu) there is no stand-in either.'
-    say "$description, to be built (about two minutes)"
-    build_standin "$base"
-fi
-
-image=$prefix/testhost:$({ ./podman image inspect --format '{{.Id}}' "$base" && cat Containerfile; } | hash_of)
-if present "$image"; then
-    say "$description, cached"
-else
-    say "$description, test host to be built"
-    ./podman build --quiet --layers=false --build-arg "BASE=$base" --tag "$image" --file Containerfile . >/dev/null
-    remove_all_but "$image"
-fi
-echo "$image"
+main 9<&-

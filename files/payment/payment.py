@@ -1,12 +1,9 @@
 """The Payment Service: `payment:app` for a WSGI server such as uWSGI; `python payment.py` serves it by itself."""
 
 import os
-import signal
 import sys
-import threading
 from pathlib import Path
 
-from cheroot.wsgi import Server
 from flask import Flask
 
 from skillupworks_payment import gateway, logs, web
@@ -35,24 +32,6 @@ def release() -> str:
     return revision.read_text(encoding="utf-8").strip() if revision.exists() else "development"
 
 
-def serve(app: Flask, settings: Settings) -> None:
-    """Serve until SIGTERM or SIGINT, then answer what is in flight and return."""
-    server = Server((settings.bind, settings.port), app, numthreads=settings.threads, shutdown_timeout=30)
-    server.keep_alive_conn_limit = 0  # at a stop, a kept connection could be closed just as a request arrives on it
-
-    stop_signals = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)  # inherited by all threads: only sigwait gets them
-
-    def stop_on_signal() -> None:
-        signal.sigwait(stop_signals)
-        server.stop()
-
-    stopper = threading.Thread(target=stop_on_signal, daemon=True)
-    stopper.start()
-    server.start()
-    stopper.join()
-
-
 try:
     settings = Settings.from_environment(os.environ)
     app = build(settings)
@@ -60,4 +39,6 @@ except SettingsError as error:
     sys.exit(f"payment: {error}")
 
 if __name__ == "__main__":
+    from skillupworks_payment.server import serve  # uWSGI does without cheroot
+
     serve(app, settings)

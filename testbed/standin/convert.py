@@ -9,7 +9,6 @@ Runs inside the Debian root, while dpkg is still there. Every .deb in apt's cach
 Names and differences are in el9.toml, the frame of the RPMs is in el9-standin.spec.
 """
 
-import functools
 import io
 import os
 import re
@@ -20,6 +19,7 @@ import tarfile
 import tomllib
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -41,13 +41,13 @@ getent passwd {name} >/dev/null || useradd -r -g {name} -d {home} -s /sbin/nolog
 # ---------------------------------------------------------------- Debian's side
 
 
-def output(*command: str) -> bytes:
-    """What a command prints."""
+def output(*command: str | Path) -> bytes:
+    """Return what a command prints."""
     return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
 
 
 def names_in(relations: str) -> list[list[str]]:
-    """The package names of a Depends or Provides line: one list of alternatives for every clause."""
+    """Take the names from a Depends or Provides line: one list of alternatives for every clause."""
     clauses = (clause for clause in relations.replace("\n", " ").split(",") if clause.strip())
     return [[re.split(r"[ (:]", name.strip())[0] for name in clause.split("|")] for clause in clauses]
 
@@ -56,7 +56,7 @@ def names_in(relations: str) -> list[list[str]]:
 class Package:
     """A Debian package and what becomes of it."""
 
-    deb: str
+    deb: Path
     control: dict[str, str]
     in_base: bool
     entries: dict[str, bool] = field(default_factory=dict)  # path -> is it a folder
@@ -94,7 +94,7 @@ class Package:
         return {f"/{file.relative_to(folder)}": file for file in folder.rglob("*") if file.is_file()}
 
     def configuration(self) -> set[str]:
-        """The paths that count as configuration files."""
+        """Find the paths that count as configuration files."""
         with tarfile.open(fileobj=io.BytesIO(output("dpkg-deb", "--ctrl-tarfile", self.deb))) as archive:
             listed = "./conffiles" in archive.getnames()
             paths = archive.extractfile("./conffiles").read().decode().split() if listed else []
@@ -102,14 +102,14 @@ class Package:
 
 
 def read_packages() -> dict[str, Package]:
-    """All packages in apt's cache, by Debian name, without those that EL does not have."""
-    installed = set(output("dpkg-query", "-Wf", "${Package}\n").decode().split())
+    """Read all packages in apt's cache, by Debian name; those that EL does not have are left out."""
+    installed = set(output("dpkg-query", "--show", "--showformat", "${Package}\n").decode().split())
     packages = {}
     for deb in sorted(DEBS.glob("*.deb")):
-        text = output("dpkg-deb", "-f", str(deb)).decode()
+        text = output("dpkg-deb", "--field", deb).decode()
         control = dict(re.findall(r"^([A-Za-z-]+): *(.*(?:\n .*)*)", text, re.MULTILINE))
         name = control["Package"]
-        packages[name] = Package(str(deb), control, name in installed - DEFERRED)
+        packages[name] = Package(deb, control, name in installed - DEFERRED)
 
     if missing := installed - set(packages):
         sys.exit(f"no .deb for the installed packages {sorted(missing)}")
@@ -122,12 +122,12 @@ def read_packages() -> dict[str, Package]:
 
 
 def usr_merged(path: str) -> str:
-    """The path as an absolute one, with /bin, /sbin and /lib below /usr."""
+    """Make a path absolute, with /bin, /sbin and /lib below /usr."""
     return re.sub(r"^/(bin|sbin|lib|lib64)(/|$)", r"/usr/\1\2", os.path.normpath(f"/{path}"))
 
 
 def place(path: str, moved: dict[str, str]) -> str:
-    """Where a path of a Debian package belongs on the host."""
+    """Say where a path of a Debian package belongs on the host."""
     path = usr_merged(path)
     for old, new in moved.items():
         if path == old or path.startswith(f"{old}/"):
@@ -135,7 +135,7 @@ def place(path: str, moved: dict[str, str]) -> str:
     return path
 
 
-def unpack(deb: str, package: Package, root: str) -> None:
+def unpack(deb: Path, package: Package, root: Path) -> None:
     """Unpack a .deb as a part of a package below root."""
     moved = package.difference.get("moved", {})
     with (
@@ -149,44 +149,47 @@ def unpack(deb: str, package: Package, root: str) -> None:
             member.name = path.lstrip("/")
             if member.islnk():
                 member.linkname = place(member.linkname, moved).lstrip("/")
-            if not (member.isdir() and os.path.isdir(root + path)):
+            if not (member.isdir() and (root / member.name).is_dir()):
                 archive.extract(member, root)
             package.entries[path] = member.isdir()
             if (member.uname, member.gname) != ("root", "root"):
                 package.attributes[path] = f"%attr(-,{member.uname},{member.gname})"
 
 
-def stage(package: Package, parts: list[str], root: str) -> Package:
+def stage(package: Package, debs: list[Path], root: Path) -> Package:
     """Put a package's whole payload below root: the .debs, then what el9.toml and payload/ say."""
-    for deb in parts:
-        unpack(deb, package, root)
+
+    def new(path: str, *, folder: bool = False) -> Path:
+        """Add a path to the package and make the folder for it."""
+        package.entries[path] = folder
+        target = root / path.lstrip("/")
+        (target if folder else target.parent).mkdir(parents=True, exist_ok=True)
+        return target
+
     difference = package.difference
+    for deb in debs:
+        unpack(deb, package, root)
     for link, target in difference.get("links", {}).items():
-        os.makedirs(os.path.dirname(root + link), exist_ok=True)
-        os.symlink(target, root + link)
-        package.entries[link] = False
+        new(link).symlink_to(target)
     for path, source in package.own_files.items():
-        os.makedirs(os.path.dirname(root + path), exist_ok=True)
-        shutil.copyfile(source, root + path)
-        package.entries[path] = False
+        shutil.copyfile(source, new(path))
     for path in difference.get("directories", []):
-        os.makedirs(root + path, exist_ok=True)
-        package.entries[path] = True
+        new(path, folder=True)
     for path, interpreter in difference.get("shebang", {}).items():
-        script = Path(root + path)
+        script = root / path.lstrip("/")
         script.write_text(f"#!{interpreter}\n" + script.read_text().split("\n", 1)[1])
     for path, owner in difference.get("owned", {}).items():
         package.attributes[path] = f"%attr({','.join(owner)})"
     return package
 
 
-def stage_all(packages: dict[str, Package], root: str) -> list[Package]:
+def stage_all(packages: dict[str, Package], root: Path) -> list[Package]:
     """Put all payload below root, on all cores, the largest packages first."""
     wanted = [package for name, package in packages.items() if name not in ABSORBED]
-    wanted.sort(key=lambda package: -os.path.getsize(package.deb))
-    parts = [[packages[name].deb for name in [p.debian_name, *p.difference.get("with", [])]] for p in wanted]
+    wanted.sort(key=lambda package: package.deb.stat().st_size, reverse=True)
+    debs = [[packages[name].deb for name in (p.debian_name, *p.difference.get("with", []))] for p in wanted]
     with ProcessPoolExecutor() as workers:
-        return list(workers.map(functools.partial(stage, root=root), wanted, parts))
+        return list(workers.map(stage, wanted, debs, repeat(root)))
 
 
 # ---------------------------------------------------------------- RPM's side
@@ -205,7 +208,7 @@ class Writer:
         }
 
     def requires(self, package: Package, parts: list[Package]) -> set[str]:
-        """The dependencies: of every clause the first alternative that exists."""
+        """Choose the dependencies: of every clause the first alternative that exists."""
         unwanted = {part.debian_name for part in parts} | (DEFERRED if package.in_base else set())
         names = set(package.difference.get("requires", []))
         for clause in (clause for part in parts for clause in part.depends):
@@ -229,7 +232,7 @@ class Writer:
         return path_of_list
 
     def section(self, package: Package) -> str:
-        """Everything that the spec file says about a package."""
+        """Compose what the spec file says about a package."""
         absorbed = [self.packages[name] for name in package.difference.get("with", []) if name in ABSORBED]
         parts = [package, *absorbed]
         epoch, _, version_and_release = package.control["Version"].rpartition(":")
@@ -266,7 +269,7 @@ def build_rpms(payload: Path, packages: Path, work: Path) -> list[Path]:
     """Run rpmbuild over all packages at once."""
     defines = {"payload": payload, "packages": packages, "_rpmdir": work / "rpms", "_topdir": work / "top"}
     options = [part for name, value in defines.items() for part in ("--define", f"{name} {value}")]
-    command = ["rpmbuild", "-bb", "--quiet", "--target", "x86_64", *options, str(HERE / "el9-standin.spec")]
+    command = ["rpmbuild", "-bb", "--quiet", "--target", "x86_64", *options, HERE / "el9-standin.spec"]
     subprocess.run(command, check=True)
     return list((work / "rpms").glob("*/*.rpm"))
 
@@ -278,7 +281,7 @@ def main(work: Path) -> None:
         folder.mkdir(parents=True)
 
     packages = read_packages()
-    staged = stage_all(packages, str(payload))
+    staged = stage_all(packages, payload)
     writer = Writer(packages, staged, lists)
     generated = work / "packages.spec"
     generated.write_text("\n".join(writer.section(package) for package in staged))
@@ -287,7 +290,7 @@ def main(work: Path) -> None:
     for rpm in build_rpms(payload, generated, work):
         name = rpm.name.rsplit("-", 2)[0]
         shutil.move(rpm, base if name in base_names else repository)
-    subprocess.run(["createrepo_c", "--quiet", "--compatibility", str(repository)], check=True)
+    subprocess.run(["createrepo_c", "--quiet", "--compatibility", repository], check=True)
 
 
 if __name__ == "__main__":

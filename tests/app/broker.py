@@ -48,6 +48,8 @@ class Broker:
             self.ctl("await_startup")
             self.ctl("add_user", USER, PASSWORD)
             self.ctl("set_permissions", USER, ".*", ".*", ".*")
+            with self.connection() as connection:
+                connection.channel().queue_declare(QUEUE, durable=True)
         except BaseException:
             self.stop()
             raise
@@ -60,12 +62,12 @@ class Broker:
         return done.stdout
 
     def suspend(self) -> None:
-        """Refuse connections and close the present ones, in a moment where a stop would take seconds."""
-        self.ctl("eval", "rabbit_networking:stop_ranch_listener_of_protocol(amqp).")
+        """Be away: close all connections and take no new ones."""
+        self.ctl("suspend_listeners")
         self.drop_connections()
 
     def resume(self) -> None:
-        self.ctl("eval", "rabbit_networking:boot().")
+        self.ctl("resume_listeners")
 
     def drop_connections(self) -> None:
         self.ctl("close_all_connections", "a test says so")

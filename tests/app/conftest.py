@@ -1,6 +1,7 @@
 """A broker and a shop for the whole run, and the service in both of its runtimes."""
 
 import itertools
+import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ sys.dont_write_bytecode = True  # files/payment is what gets bundled
 
 from broker import PASSWORD, USER, Broker  # noqa: E402
 from ports import free_port  # noqa: E402
-from service import ROOT, Service  # noqa: E402
+from service import APP, ROOT, Service  # noqa: E402
 
 RUNTIMES = ["uwsgi", "python"]
 
@@ -47,7 +48,8 @@ def put_cart(shop: dict[str, int]) -> Callable[[dict], str]:
 
     def put(cart: dict) -> str:
         session_id = f"stored-{next(numbers)}"
-        requests.put(f"http://127.0.0.1:{shop['cart']}/cart/{session_id}", json=cart, timeout=5).raise_for_status()
+        url = f"http://127.0.0.1:{shop['cart']}/cart/{session_id}"
+        requests.put(url, data=json.dumps(cart), timeout=5).raise_for_status()
         return session_id
 
     return put
@@ -79,7 +81,10 @@ def ini(tmp_path_factory: pytest.TempPathFactory) -> str:
             *("--module-name", "ansible.builtin.template"),
             *("--args", f"src={role / 'templates' / 'payment.ini.j2'} dest={target}"),
             *("--extra-vars", f"@{role / 'defaults' / 'main.yml'}"),
-            *("--extra-vars", f"payment_bind_address=127.0.0.1 payment_port=@PORT@ ansible_python_interpreter={sys.executable}"),
+            *(
+                "--extra-vars",
+                f"payment_bind_address=127.0.0.1 payment_port=@PORT@ ansible_python_interpreter={sys.executable}",
+            ),
         ],
         cwd=ROOT,
         check=True,
@@ -89,26 +94,41 @@ def ini(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def start_service(
+def launch(
     tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str], ini: str
 ) -> Iterator[Callable[..., Service]]:
     """Starts a service whose environment differs in the variables given as keywords, and waits until it is alive."""
     services = []
 
-    def start(runtime: str, *, listener=None, **variables: object) -> Service:
+    def start(runtime: str, app: Path = APP, **variables: object) -> Service:
         changed = environment | {name: str(value) for name, value in variables.items()}
-        directory = tmp_path_factory.mktemp(runtime)
-        services.append(Service(runtime, directory, changed, ini=ini, listener=listener))
+        services.append(Service(runtime, tmp_path_factory.mktemp(runtime), changed, ini, app))
         return services[-1].wait_until_alive()
 
     yield start
     for service in services:
-        service.stop()
+        service.terminate()
+    for service in services:
+        service.wait()
+
+
+@pytest.fixture
+def start_service(launch: Callable[..., Service]) -> Iterator[Callable[..., Service]]:
+    """`launch` for the time of a test."""
+    services = []
+
+    def start(*arguments: object, **options: object) -> Service:
+        services.append(launch(*arguments, **options))
+        return services[-1]
+
+    yield start
+    for service in services:
+        service.terminate()
 
 
 @pytest.fixture(scope="session")
-def default_services(start_service: Callable[..., Service]) -> dict[str, Service]:
-    return {runtime: start_service(runtime) for runtime in RUNTIMES}
+def default_services(launch: Callable[..., Service]) -> dict[str, Service]:
+    return {runtime: launch(runtime) for runtime in RUNTIMES}
 
 
 @pytest.fixture(params=RUNTIMES)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,41 +10,20 @@ from typing import Any
 
 import requests
 
+from ports import free_port
+
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "files" / "payment"
 DEMO_BODY = {"total": 1999, "items": [{"sku": "Linux", "qty": 1, "price": 1999}]}
 
-# Becomes the service, with a listening socket that was handed over as systemd does it.
-_EXEC_WITH_SOCKET = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3, inheritable=True);"
-    "os.environ.update(LISTEN_FDS='1', LISTEN_PID=str(os.getpid())); os.execv(sys.argv[2], sys.argv[2:])"
-)
-
-
-def listening_socket() -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(128)
-    return listener
-
 
 class Service:
-    """One running service; `environment` is all it gets beside PATH."""
+    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is."""
 
-    def __init__(
-        self,
-        runtime: str,
-        directory: Path,
-        environment: dict[str, str],
-        *,
-        ini: str,
-        listener: socket.socket | None = None,
-    ) -> None:
-        self._listener = listener or listening_socket()
-        self.port = self._listener.getsockname()[1]
+    def __init__(self, runtime: str, directory: Path, environment: dict[str, str], ini: str, app: Path) -> None:
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.stdout, self.stderr = directory / "stdout", directory / "stderr"
+        self._log = directory / "log"
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONDONTWRITEBYTECODE": "1",
@@ -59,20 +37,11 @@ class Service:
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory / "counters")
             command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
         else:
-            command = [sys.executable, str(APP / "payment.py")]
-        hand_over = [sys.executable, "-c", _EXEC_WITH_SOCKET, str(self._listener.fileno())]
-        with self.stdout.open("wb") as stdout, self.stderr.open("wb") as stderr:
+            command = [sys.executable, str(app / "payment.py")]
+        with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*hand_over, *command],
-                cwd=APP,
-                env=environment,
-                stdout=stdout,
-                stderr=stderr,
-                pass_fds=[self._listener.fileno()],
-                start_new_session=True,
+                command, cwd=app, env=environment, stdout=log, stderr=log, start_new_session=True
             )
-        if listener is None:
-            self._listener.close()  # from now on it is the service's alone, and closed when the service ends
 
     def wait_until_alive(self) -> "Service":
         deadline = time.monotonic() + 20
@@ -96,12 +65,18 @@ class Service:
         return self.pay(session_id, None, data=text, headers={"Content-Type": content_type})
 
     def logs(self) -> str:
-        return self.stdout.read_text() + self.stderr.read_text()
+        return self._log.read_text()
 
     def stop(self) -> int:
-        """The exit code after SIGTERM."""
+        """End it with SIGTERM; the exit code."""
+        self.terminate()
+        return self.wait()
+
+    def terminate(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
         try:
             return self.process.wait(30)
         except subprocess.TimeoutExpired:

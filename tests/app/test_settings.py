@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
+
 from broker import PASSWORD
 from service import APP
-
 from skillupworks_payment import gateway
 from skillupworks_payment.settings import Settings, SettingsError
 
@@ -67,7 +67,7 @@ def test_wrong(name, value):
 
 @pytest.mark.parametrize("url", ["https://rzp_key:secret@razorpay.com/", "sandbox://", "sandbox://approve?delay=1"])
 def test_only_the_sandbox_is_a_gateway(url):
-    with pytest.raises(SettingsError, match="^PAYMENT_GATEWAY is .*write sandbox://approve") as raised:
+    with pytest.raises(SettingsError, match=r"^PAYMENT_GATEWAY is .*write sandbox://approve") as raised:
         gateway.from_settings(Settings.from_environment(GOOD | {"PAYMENT_GATEWAY": url}))
     assert "secret" not in str(raised.value)
 

@@ -24,11 +24,12 @@ def pytest_configure(config):
         return
     folder = tempfile.TemporaryDirectory(prefix="inventory-")
     config.add_cleanup(folder.cleanup)
+    playbook = [sys.executable, "-m", "ansible", "playbook", ROOT / "tests/hosts/resolve.yml"]
     subprocess.run(
-        ["ansible-playbook", f"--inventory={given}", f"--extra-vars=resolved={folder.name}", ROOT / "tests/hosts/resolve.yml"],
+        [*playbook, f"--inventory={given}", f"--extra-vars=resolved={folder.name}"],
         check=True,
         stdout=subprocess.DEVNULL,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
     )
     config.option.ansible_inventory = folder.name
     config.option.sudo = True

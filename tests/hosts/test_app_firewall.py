@@ -27,7 +27,7 @@ def test_another_host_does_not_reach_the_ports_beside_it(host, in_group, setting
     unit = f"listener-{port}"
     host.check_output(f"systemd-run --quiet --unit={unit} /usr/bin/python3 -m http.server {port}")
     try:
-        assert host.run(f"curl --silent --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:{port}/").rc == 0
+        host.check_output(f"curl --silent --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:{port}/")
         assert not in_group("frontend").addr(settings["ansible_host"]).port(port).is_reachable
     finally:
         host.check_output(f"systemctl stop {unit}")

@@ -2,7 +2,9 @@
 
 
 def test_packages_are_installed(host, settings):
-    wanted = settings["python_runtime_packages"] + settings["python_runtime_compiler_packages"] * settings["python_runtime_compilers"]
+    wanted = settings["python_runtime_packages"]
+    if settings["python_runtime_compilers"]:
+        wanted = wanted + settings["python_runtime_compiler_packages"]
     missing = [name for name in wanted if not host.package(name).is_installed]
     assert not missing
 

@@ -1,4 +1,4 @@
-"""Where the logs go: payment attempts to stdout, everything else to stderr, for the journal to keep."""
+"""Where the logs go: to stderr, for the journal to keep; payment attempts to a file as well."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ def configure(log_dir: Path | None) -> None:
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # the publisher says in one line what pika does in ten
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_dir:
         try:
             handlers.append(WatchedFileHandler(log_dir / "payment.log", encoding="utf-8"))

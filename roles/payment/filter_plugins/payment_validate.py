@@ -44,8 +44,8 @@ def is_loopback(address: str) -> bool:
 
 def payment_inventory_problems(hostvars: dict, groups: dict) -> list[str]:
     """Check the groups and their hosts' addresses."""
-    files = sorted({str(hostvars[host]["inventory_file"]) for host in groups["all"] if hostvars[host].get("inventory_file")})
-    where = ", ".join(files) or "the inventory"
+    files = {hostvars[host].get("inventory_file") or "the inventory" for host in groups["all"]}
+    where = ", ".join(sorted(files))
     problems = [
         f"{where}: group '{group}' has no host. Write the address of {what} there."
         for group, what in REQUIRED_GROUPS.items()
@@ -81,7 +81,7 @@ def gateway_problem(url: str, sandbox_allowed: bool) -> str | None:
     """Say why this version cannot charge through the gateway at `url`, or return None."""
     if url.startswith("sandbox://"):
         if not sandbox_allowed:
-            return "is the sandbox, which approves payments that nobody makes. Set payment_sandbox_allowed: true on test hosts only"
+            return "is the sandbox, which charges nobody. Set payment_sandbox_allowed: true, on test hosts only"
         return None
     if url.startswith("https://"):
         return f"is {url}, and this version charges through the sandbox alone. See Limits in README.md"
@@ -97,7 +97,7 @@ def artifact_problems(settings: dict) -> list[str]:
     if not url.startswith("https://"):
         problems.append(f"payment_artifact_url is {url!r}. Write an https:// URL, or bundled.")
     if not re.fullmatch(r"[0-9a-f]{64}", str(settings["payment_artifact_sha256"])):
-        problems.append("payment_artifact_sha256 is not set to the artifact's SHA-256 (64 digits 0-9a-f; sha256sum prints it).")
+        problems.append("payment_artifact_sha256 is not the artifact's SHA-256 (64 digits; sha256sum prints it).")
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+_]*", str(settings["payment_version"])):
         problems.append("payment_version is not set to the artifact's version, for example 1.0.0.")
     return problems
@@ -110,9 +110,9 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         if problem := address_problem(settings[name]):
             problems.append(f"{name} {problem}. Write an IPv4 address or a DNS name.")
     try:
-        ipaddress.ip_address(str(settings["payment_bind_address"]))
-    except ValueError:
-        problems.append(f"payment_bind_address is {settings['payment_bind_address']!r}. Write an address of the host, or 0.0.0.0 for all.")
+        ipaddress.IPv4Address(str(settings["payment_bind_address"]))
+    except ValueError as error:
+        problems.append(f"payment_bind_address: {error}. Write an IPv4 address of the host, or 0.0.0.0 for all.")
     for name, lowest in {
         "payment_port": 1024,  # the service has no right to open a lower one
         "payment_cart_port": 1,
@@ -120,7 +120,7 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         "payment_amqp_port": 1,
     }.items():
         if problem := port_problem(settings[name], lowest):
-            problems.append(f"{name} {problem}. The guide's ports are 8084 (payment), 8083 (cart), 8081 (user), 5672 (RabbitMQ).")
+            problems.append(f"{name} {problem}. Usual are 8084 (payment), 8083 (cart), 8081 (user), 5672 (RabbitMQ).")
     for name in ("payment_processes", "payment_threads"):
         if not re.fullmatch(r"[1-9][0-9]?", str(settings[name])):
             problems.append(f"{name} is {settings[name]!r}. Write a number from 1 to 99.")
@@ -130,7 +130,7 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
     if not password or password.startswith("<"):
         problems.append(f"payment_amqp_password, the password of RabbitMQ's user, is not set. {VAULT}")
     elif password in PUBLISHED_PASSWORDS:
-        problems.append(f"payment_amqp_password is a password that the install guide publishes. Choose another. {VAULT}")
+        problems.append(f"payment_amqp_password is one that the install guide publishes. Choose another. {VAULT}")
     if problem := gateway_problem(str(settings["payment_gateway"]), settings["payment_sandbox_allowed"]):
         problems.append(f"payment_gateway {problem}.")
     return [f"{inventory_file}: {problem}" for problem in problems + artifact_problems(settings)]

@@ -19,18 +19,19 @@ def payment_checks(seen: dict) -> list[dict]:
     listening = [line.split()[3] for line in seen["sockets"]]
     live, health, metrics = (answer.get("json", {}) for answer in seen["answers"])
     running, installed = live.get("release", "no answer"), seen["installed"].strip() or "nothing"
-    return [
+    checks = [
         row("service is enabled", unit["UnitFileState"] == "enabled", unit["UnitFileState"] or "no unit"),
         row("service is active", unit["ActiveState"] == "active", unit["ActiveState"]),
         row("port listens", seen["address"] in listening, " ".join(listening) or "nothing listens"),
         row("release runs", running == installed, f"{running} runs, {installed} is installed"),
         row("metrics", "total_payments" in metrics, f"{metrics.get('total_payments', 'no answer, so no')} payments"),
-        *(row(f"health of {name}", health.get(name) == "connected", health.get(name, "no answer")) for name in NEIGHBOURS),
-        *(
-            row(f"health from {answer['item']}", answer.get("status") == 200, answer.get("json", {}).get("status", answer["msg"]))
-            for answer in seen["reached"]
-        ),
     ]
+    for name in NEIGHBOURS:
+        checks.append(row(f"health of {name}", health.get(name) == "connected", health.get(name, "no answer")))
+    for answer in seen["reached"]:
+        status = answer.get("json", {}).get("status", answer["msg"])
+        checks.append(row(f"health from {answer['item']}", answer.get("status") == 200, status))
+    return checks
 
 
 def payment_table(checks: list[dict]) -> list[str]:

@@ -1,4 +1,4 @@
-"""python3.11 has its own site-packages, as on EL9: the bindings of dnf, firewalld and SELinux are the platform's alone."""
+"""Give python3.11 its own site-packages: as on EL9, only the platform's Python sees dnf, firewalld and SELinux."""
 
 import sys
 

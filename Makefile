@@ -1,0 +1,42 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+INVENTORY ?= inventories/demo
+TESTBED := ansible-playbook --inventory inventories/demo
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .setup-controller .setup-testbed ## From nothing to a paid order, on containers of this machine
+	@$(TESTBED) testbed/create.yml testbed/prepare.yml playbooks/site.yml playbooks/verify.yml testbed/demo.yml
+	@cat .cache/testbed/demo.txt
+
+demo-down: .setup-controller ## Remove all that the demo started
+	@$(TESTBED) testbed/destroy.yml
+
+test: .setup-controller .setup-testbed .setup-app ## Run every test: lint, app, Molecule scenarios
+	@scripts/test.py lint app roles
+
+lint: .setup-controller ## Check the style of playbooks, YAML, Python and shell
+	@scripts/test.py lint
+
+test-app: .setup-controller .setup-app ## Test the app alone, with a RabbitMQ of its own
+	@scripts/test.py app
+
+test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or one: SCENARIO=default
+	@scripts/test.py roles $(SCENARIO)
+
+verify: .setup-controller ## Check the hosts of INVENTORY=inventories/production
+	@ansible-playbook --inventory $(INVENTORY) playbooks/verify.yml
+
+lock: .setup-controller ## Resolve the requirements.in files anew
+	@for file in requirements.in files/payment/requirements.in tests/app/requirements.in; do scripts/lock.sh $$file; done
+
+clean: demo-down ## Remove what demo and tests left behind: images, environments, results
+	@testbed/podman images --quiet --filter reference='localhost/skillupworks-payment/*' | sort -u | xargs -r testbed/podman rmi --force
+	rm -rf .venv .venv-app .cache results
+
+.setup-%:
+	@scripts/setup.sh $*
+
+.PHONY: help demo demo-down test lint test-app test-roles verify lock clean .setup-controller .setup-testbed .setup-app

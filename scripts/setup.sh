@@ -1,0 +1,91 @@
+#!/bin/bash
+# Installs what the project needs on this machine, and says what it does.
+#   setup.sh controller   .venv: Ansible, Molecule and the linters, from requirements.txt
+#   setup.sh app          .venv-app: the app's own requirements and its tests'; RabbitMQ for them
+#   setup.sh testbed      podman, and what the test hosts' image is built with
+# What is there already is left alone, so a second run takes no time.
+set -euo pipefail
+cd "$(dirname "$(readlink -f "$0")")/.."
+
+say() { echo "setup: $*" >&2; }
+fail() { say "$*" && exit 1; }
+policy=/usr/sbin/policy-rc.d
+as_root=()
+
+have() { type -P "$1" >/dev/null; }
+
+# install_packages "APT PACKAGES" "DNF PACKAGES"
+install_packages() {
+    local apt dnf
+    read -ra apt <<<"$1"
+    read -ra dnf <<<"$2"
+    if ((EUID)); then
+        { have sudo && sudo true; } || fail "root is needed: ask for $1 (apt-get) or $2 (dnf) to be installed."
+        as_root=(sudo)
+    fi
+    if have apt-get; then
+        say "installing $1"
+        "${as_root[@]}" apt-get -qq update || say "the package lists could not be updated; trying with those at hand"
+        # A server that a package brings is for the tests alone: Debian's policy-rc.d keeps it from starting here.
+        [[ -e $policy ]] || {
+            printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$policy"
+            trap '"${as_root[@]}" rm --force "$policy"' EXIT
+        }
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${apt[@]}" \
+            >/dev/null || fail "could not install $1."
+    elif have dnf; then
+        say "installing $2"
+        "${as_root[@]}" dnf --quiet --assumeyes install "${dnf[@]}" >/dev/null || fail "could not install $2."
+    else
+        fail "this machine has neither apt-get nor dnf: install what Debian calls $1."
+    fi
+}
+
+# The first Python that this project's ansible-core runs on, if there is one.
+python() {
+    local candidate wanted='(3, 11) <= sys.version_info < (3, 14)'
+    for candidate in "${PYTHON:-}" python3.13 python3.12 python3.11 python3; do
+        if "${candidate:-false}" -c "import sys, venv, ensurepip; sys.exit(not $wanted)" 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+have_headers() { [[ -e $("$(python)" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h ]]; }
+
+# venv FOLDER FILE...: a virtual environment with what the requirement files lock, made anew when one of them changes.
+venv() {
+    local folder=$1 stamp=$1/locked.sha256 file
+    shift
+    [[ ! -f $stamp ]] || ! sha256sum --check --status "$stamp" || return 0
+    python >/dev/null || install_packages "python3 python3-venv" "python3.11"
+    python >/dev/null || fail "no Python 3.11, 3.12 or 3.13 with its venv module is here: install one, or name it in PYTHON."
+    say "making $folder from $*"
+    rm -rf "$folder"
+    "$(python)" -m venv "$folder"
+    for file in "$@"; do
+        "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$file"
+    done
+    sha256sum "$@" >"$stamp"
+}
+
+for part in "$@"; do
+    case $part in
+    controller)
+        venv .venv requirements.txt
+        ;;
+    app)
+        { have gcc && have_headers; } || install_packages "gcc libc6-dev python3-dev" "gcc python3.11-devel"
+        have rabbitmqctl || install_packages rabbitmq-server rabbitmq-server
+        venv .venv-app files/payment/requirements.txt tests/app/requirements.txt
+        ;;
+    testbed)
+        have ssh-keygen || install_packages openssh-client openssh-clients
+        have podman || install_packages "podman runc netavark aardvark-dns conmon uidmap iptables nftables" podman
+        ! have apt-get || have mmdebstrap || install_packages mmdebstrap ""
+        ;;
+    *) fail "no such part: $part" ;;
+    esac
+done

@@ -1,0 +1,222 @@
+"""What happens when a service behind this one is away, hangs or talks nonsense: nobody is charged without an order."""
+
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ports import free_port, hanging
+from service import DEMO_BODY
+from test_contract import assert_refused
+
+
+@pytest.fixture
+def away(broker):
+    broker.suspend()
+    yield broker
+    broker.resume()
+
+
+@contextmanager
+def dripping(line):
+    """The port of a server that sends `line` again and again, slowly, as the head of an answer without an end."""
+    ended = threading.Event()
+
+    def drip(connection):
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not ended.wait(0.3):
+                try:
+                    connection.sendall(line)
+                except OSError:
+                    return
+
+    def accept():
+        while not ended.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=drip, args=[connection], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def counter(service, name):
+    """The sum of a Prometheus counter over its labels."""
+    text = service.get("/metrics", headers={"Accept": "text/plain"}).text
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith((name + "{", name + " ")))
+
+
+def assert_unavailable(response):
+    assert_refused(response, 503)
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(("runtime", "upstream"), [("uwsgi", "CART_PORT"), ("python", "USER_PORT")])
+def test_upstream_that_hangs(start_service, runtime, upstream):
+    with hanging() as port:
+        service = start_service(runtime, **{upstream: port})
+        began = time.monotonic()
+        assert_unavailable(service.pay("demo-1"))
+        assert time.monotonic() - began < 3
+
+        began = time.monotonic()
+        report = service.get("/health").json()
+        assert time.monotonic() - began < 2
+        other = {"CART_PORT": "user", "USER_PORT": "cart"}[upstream]
+        assert (report["status"], report[upstream[:4].lower()], report[other]) == (
+            "degraded",
+            "disconnected",
+            "connected",
+        )
+
+
+def test_upstream_that_drips(start_service):
+    with dripping(b"X-Header: more to come\r\n") as port:
+        service = start_service("python", USER_PORT=port)
+        began = time.monotonic()
+        assert_unavailable(service.pay("demo-1"))
+        assert time.monotonic() - began < 3
+
+
+def test_scraper_storm_on_hanging_dependencies(start_service, runtime):
+    """Every answer comes in time, and threads do not pile up."""
+    with hanging() as port:
+        service = start_service(runtime, CART_PORT=port, USER_PORT=port, PAYMENT_AMQP_PORT=port, PAYMENT_THREADS=8)
+
+        def timed(_):
+            began = time.monotonic()
+            assert service.get("/health").json()["status"] == "degraded"
+            return time.monotonic() - began
+
+        with ThreadPoolExecutor(8) as scrapers:
+            times = list(scrapers.map(timed, range(40)))
+        assert max(times) < 2
+        threads = threads_of(service.process.pid)
+        assert threads < 80, f"{threads} threads"
+
+
+def threads_of(session):
+    """How many threads the processes of a session have."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[3]) == session:
+            total += int(fields[17])
+    return total
+
+
+def test_upstream_that_is_not_there(start_service):
+    service = start_service("python", USER_PORT=free_port())
+    assert_unavailable(service.pay("demo-1"))
+    assert service.get("/health").json()["user"] == "disconnected"
+    assert counter(service, "payment_upstream_errors_total") == 1
+
+
+@pytest.mark.parametrize(
+    "cart",
+    [
+        {"total": 1, "items": [{"sku": "a", "qty": 1, "price": 2, "subtotal": 2}]},
+        {"total": 1, "items": [{"sku": "a", "qty": 1, "price": 2, "subtotal": 1}]},
+        {"total": 0, "items": [{"sku": "a", "qty": 1, "price": 0, "subtotal": 0}]},
+        {"total": -1, "items": [{"sku": "a", "qty": 1, "price": -1, "subtotal": -1}]},
+        {"total": 1, "items": [{"sku": "a", "qty": 0, "price": 1, "subtotal": 1}]},
+        {"total": 1.005, "items": [{"sku": "a", "qty": 1, "price": 1.005, "subtotal": 1.005}]},
+        {"total": "1", "items": [{"sku": "a", "qty": 1, "price": 1, "subtotal": 1}]},
+        {"total": float("nan"), "items": [{"sku": "a", "qty": 1, "price": 1, "subtotal": 1}]},
+        {"items": [{"sku": "a", "qty": 1, "price": 1, "subtotal": 1}]},
+        {"total": 1, "items": [{"sku": "a"}]},
+        ["not a cart"],
+    ],
+)
+def test_cart_that_cannot_be_charged(uwsgi, shop, put_cart, cart):
+    assert_unavailable(uwsgi.pay(put_cart(cart), {}))
+
+
+def test_gateway_that_declines(start_service, broker):
+    broker.take_orders()
+    service = start_service("python", PAYMENT_GATEWAY="sandbox://decline")
+    response = service.pay("demo-1")
+    assert response.status_code == 500
+    assert response.json() == {
+        "status": "error",
+        "message": "Payment processing failed",
+        "sessionId": "demo-1",
+        "error": "Payment declined",
+    }
+    assert broker.take_orders() == []
+
+
+def test_gateway_that_times_out(start_service, broker):
+    broker.take_orders()
+    service = start_service("python", PAYMENT_GATEWAY="sandbox://timeout", PAYMENT_GATEWAY_TIMEOUT=0.3)
+    response = service.pay("demo-1")
+    assert response.status_code == 500
+    assert (response.json()["message"], response.json()["error"]) == ("Payment processing failed", "Gateway timeout")
+    assert broker.take_orders() == []
+
+
+def test_broker_that_is_away(start_service, runtime, away):
+    """Refused before the charge, seen in /health; taken again when it is back, without a restart."""
+    service = start_service(runtime)
+    for _ in range(10):
+        assert_unavailable(service.pay("demo-1"))
+    assert counter(service, "payment_upstream_duration_seconds_count") == 20, "the gateway or RabbitMQ was asked"
+    assert service.get("/health").json()["rabbitmq"] == "disconnected"
+    assert_refused(service.pay("empty-1", {}), 400, message="Cart is empty")
+
+    away.resume()
+    deadline = time.monotonic() + 10
+    while service.pay("demo-1").status_code != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_broker_that_hangs(start_service):
+    with hanging() as port:
+        service = start_service("python", PAYMENT_AMQP_PORT=port)
+        assert_unavailable(service.pay("demo-1"))
+        assert counter(service, "payment_voids_total") == 0
+
+
+def test_wrong_broker_password(start_service):
+    service = start_service("python", AMQP_PASS="wrong")
+    assert_unavailable(service.pay("demo-1"))
+    report = service.get("/health").json()
+    assert (report["status"], report["rabbitmq"]) == ("degraded", "disconnected")
+
+
+def test_connections_closed_by_the_broker(service, broker):
+    """The publisher connects again by itself; every order that was answered with 200 is in the queue."""
+    broker.take_orders()
+    stop = threading.Event()
+    answers = []
+
+    def shop_on(number):
+        while not stop.is_set():
+            answers.append(service.pay(f"demo-{number}", DEMO_BODY))
+
+    with ThreadPoolExecutor(4) as clients:
+        for number in range(4):
+            clients.submit(shop_on, number)
+        time.sleep(0.5)
+        broker.drop_connections()
+        time.sleep(1)
+        stop.set()
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    assert service.pay("demo-1").status_code == 200
+    paid = {answer.json()["orderId"] for answer in answers if answer.status_code == 200}
+    assert len(paid) > 0.5 * len(answers)
+    assert paid <= {event["orderId"] for _, event in broker.take_orders()}

@@ -1,0 +1,43 @@
+"""Start, stop and identity."""
+
+import re
+import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from broker import PASSWORD
+from service import APP
+from skillupworks_payment import orders
+
+
+def test_stop_answers_what_is_in_flight(start_service, runtime, broker):
+    broker.take_orders()
+    service = start_service(runtime, PAYMENT_GATEWAY="sandbox://approve?delay_ms=1000", PAYMENT_THREADS=8)
+    with ThreadPoolExecutor(8) as clients:
+        answers = [clients.submit(service.pay, f"demo-{number}") for number in range(8)]
+        time.sleep(0.7)
+        code = service.stop()
+    assert [answer.result().status_code for answer in answers] == [200] * 8
+    assert code == 0, service.logs()
+    paid = {answer.result().json()["orderId"] for answer in answers}
+    assert {event["orderId"] for _, event in broker.take_orders()} == paid
+
+
+def test_live_tells_the_release(start_service, tmp_path):
+    app = shutil.copytree(APP, tmp_path / "app")
+    (app / "REVISION").write_text("1.0.0-0123456789ab\n")
+    service = start_service("python", app)
+    assert service.get("/live").json() == {"status": "alive", "release": "1.0.0-0123456789ab"}
+
+
+def test_password_from_the_credential_of_the_unit(start_service, runtime, tmp_path):
+    (tmp_path / "amqp_password").write_text(PASSWORD)
+    service = start_service(runtime, AMQP_PASS="", CREDENTIALS_DIRECTORY=tmp_path)
+    assert service.pay("demo-1").status_code == 200
+    assert PASSWORD not in service.logs()
+
+
+def test_order_ids():
+    ids = [orders.new_order_id() for _ in range(10_000)]
+    assert all(re.fullmatch(r"ORD-\d{25}", order_id) for order_id in ids)
+    assert len(set(ids)) == len(ids)

@@ -1,0 +1,131 @@
+"""A wrong inventory is refused before any host is touched, in words that say where, what and what instead."""
+
+import re
+import shutil
+
+import pytest
+
+from conftest import ROOT
+
+ADDRESSES = {
+    "<PAYMENT-SERVER-IP>": "192.0.2.11",
+    "<CART-SERVER-IP>": "192.0.2.12",
+    "<USER-SERVER-IP>": "192.0.2.13",
+    "<RABBITMQ-SERVER-IP>": "192.0.2.14",
+}
+
+
+@pytest.fixture
+def inventory(tmp_path):
+    """The shipped staging inventory as an operator fills it in: addresses and a password."""
+    folder = tmp_path / "fleet"
+    shutil.copytree(ROOT / "inventories/staging", folder)
+    hosts = folder / "hosts.yml"
+    text = hosts.read_text()
+    for placeholder, address in ADDRESSES.items():
+        text = text.replace(placeholder, address)
+    hosts.write_text(text)
+    (folder / "group_vars/all/vault.yml").write_text("payment_amqp_password: correct-horse\n")
+    return folder
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_filling_in_the_addresses_is_enough(inventory, run_site):
+    """The counterpart of all refusals below: this inventory is let through to the hosts."""
+    assert run_site(inventory).touched_a_host
+
+
+@pytest.mark.parametrize("name", ["localhost", "127.0.0.1"])
+def test_all_neighbours_on_localhost(inventory, run_site, name):
+    for address in list(ADDRESSES.values())[1:]:
+        edit(inventory / "hosts.yml", address, name)
+    assert run_site(inventory).touched_a_host
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("192.0.2.12", "<CART-SERVER-IP>", "cart-1: ansible_host is still the placeholder <CART-SERVER-IP>"),
+        ("192.0.2.12", "192.168.1.522", "cart-1: ansible_host is 192.168.1.522, which is no IPv4 address"),
+        ("192.0.2.12", "192.168.1", "cart-1: ansible_host is 192.168.1, which is no IPv4 address"),
+        ("192.0.2.12", "cart_1 .example", "cart-1: ansible_host is 'cart_1 .example', which is no address"),
+        ("192.0.2.12", "http://192.0.2.12", "cart-1: ansible_host is 'http://192.0.2.12', which is no address"),
+        ("192.0.2.12", "0.0.0.0", "cart-1: ansible_host is 0.0.0.0, which is not the address of one host"),
+        ("192.0.2.12", "''", "cart-1: ansible_host is empty"),
+        ("192.0.2.13", "192.0.2.12", "user-1: ansible_host is 192.0.2.12, which cart-1 has already"),
+    ],
+)
+def test_a_wrong_address(inventory, run_site, old, new, said):
+    hosts = inventory / "hosts.yml"
+    edit(hosts, old, new)
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert f"{hosts}: {said}" in run.output
+    assert "Write the address of" in run.output
+
+
+@pytest.mark.parametrize("group", ["payment", "cart", "user", "rabbitmq"])
+def test_an_empty_group(inventory, run_site, group):
+    hosts = inventory / "hosts.yml"
+    hosts.write_text(re.sub(rf"({group}:\n  hosts:\n)    .*\n.*\n", r"\1", hosts.read_text()))
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert f"{hosts}: group '{group}' has no host. Write the address of" in run.output
+
+
+def test_no_hosts_at_all(inventory, run_site):
+    (inventory / "hosts.yml").write_text("---\n")
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("payment_port: 99999", "payment_port is 99999, which is not from 1024 to 65535"),
+        ("payment_port: 80", "payment_port is 80, which is not from 1024 to 65535"),
+        ("payment_cart_port: http", "payment_cart_port is 'http', which is no port"),
+        ("payment_cart_host: 10.0.0.300", "payment_cart_host is 10.0.0.300, which is no IPv4 address"),
+        ("payment_bind_address: localhost", "Write an IPv4 address of the host, or 0.0.0.0 for all"),
+        ("payment_runtime: gunicorn", "payment_runtime is 'gunicorn'. Write uwsgi or python"),
+        ("payment_processes: 0", "payment_processes is 0. Write a number from 1 to 99"),
+        ("payment_gateway: ftp://pay", "payment_gateway is 'ftp://pay'. Write an https:// URL"),
+        ("payment_gateway: https://razorpay.com/", "this version charges through the sandbox alone"),
+        ("payment_sandbox_allowed: false", "Set payment_sandbox_allowed: true, on test hosts only"),
+        ("payment_amqp_password: ''", "payment_amqp_password, the password of RabbitMQ's user, is not set"),
+        ("payment_amqp_password: skillupworks@123", "payment_amqp_password is one that the install guide publishes"),
+        ("payment_artifact_url: http://192.0.2.1/a.zip", "Write an https:// URL, or bundled"),
+        ("payment_artifact_url: https://192.0.2.1/a.zip", "payment_artifact_sha256 is not the artifact's SHA-256"),
+    ],
+)
+def test_a_wrong_setting(inventory, run_site, setting, said):
+    (inventory / "group_vars/all/wrong.yml").write_text(setting + "\n")
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert said in run.output
+    assert f"{inventory}/hosts.yml" in run.output
+
+
+@pytest.mark.parametrize("name", ["production", "staging"])
+def test_a_shipped_inventory_is_refused_until_it_is_filled_in(run_site, name):
+    run = run_site(ROOT / "inventories" / name)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert "payment-1: ansible_host is still the placeholder <PAYMENT-SERVER-IP>" in run.output
+
+
+def test_the_vaults_example_cannot_be_used_by_mistake(inventory, run_site):
+    shutil.copy(ROOT / "inventories/vault.example.yml", inventory / "group_vars/all/vault.yml")
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert "payment_amqp_password, the password of RabbitMQ's user, is not set" in run.output

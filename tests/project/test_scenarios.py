@@ -1,0 +1,51 @@
+"""Molecule passes when it finds no tests. These make sure that it does find them, all of them."""
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT, load
+
+SCENARIOS = sorted(path.parent for path in (ROOT / "molecule").glob("*/molecule.yml"))
+BASE = load(ROOT / ".config/molecule/config.yml")
+
+
+def collected(folder):
+    """Return the test functions that pytest finds below `folder`, as file::function."""
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", folder]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return {line.split("[")[0].rsplit("/", 1)[-1] for line in listing.splitlines() if "::" in line}
+
+
+def written(folder):
+    """Return the test functions that stand in the files below `folder`, as file::function."""
+    return {
+        f"{path.name}::{node.name}"
+        for path in folder.glob("test_*.py")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_a_scenario_collects_every_test_of_its_tree(scenario):
+    verifier = BASE["verifier"] | load(scenario / "molecule.yml").get("verifier", {})
+    folder = (scenario / verifier["directory"]).resolve()
+    assert len(written(folder)) > 10
+    assert collected(folder) == written(folder)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_a_scenario_verifies(scenario):
+    sequence = (BASE["scenario"] | load(scenario / "molecule.yml").get("scenario", {}))["test_sequence"]
+    assert "verify" in sequence
+
+
+def test_scenarios_have_subnets_of_their_own():
+    subnets = [
+        load(path / "molecule.yml").get("provisioner", {}).get("env", {}).get("TESTBED_SUBNET") for path in SCENARIOS
+    ]
+    named = [subnet for subnet in subnets if subnet]
+    assert len(named) == len(set(named)) == len(SCENARIOS) - 1, "all but `project`, which has no hosts"
