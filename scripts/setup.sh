@@ -84,7 +84,7 @@ for part in "$@"; do
     testbed)
         have ssh-keygen || install_packages openssh-client openssh-clients
         have podman || install_packages "podman runc netavark aardvark-dns conmon uidmap iptables nftables" podman
-        ! have apt-get || have mmdebstrap || install_packages mmdebstrap ""
+        ! have apt-get || have mmdebstrap || install_packages "mmdebstrap debian-archive-keyring" ""
         ;;
     *) fail "no such part: $part" ;;
     esac

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
 LINTERS = {
     "yamllint": ["yamllint", "--strict", "."],
-    "ansible-lint": ["ansible-lint", "--quiet"],
+    "ansible-lint": ["ansible-lint", "-q"],
     "ruff check": ["ruff", "check", "--quiet", "."],
     "ruff format": ["ruff", "format", "--check", "--quiet", "."],
 }

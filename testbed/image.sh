@@ -47,7 +47,8 @@ build_standin() {
     work=$(mktemp --directory)
     trap clean_up EXIT
 
-    if ! "${as_root[@]}" unshare --mount standin/build.sh "$work" | ./podman import --quiet - "$unchecked" >/dev/null; then
+    if ! "${as_root[@]}" unshare --mount standin/build.sh "$work" |
+        ./podman import --quiet - "$unchecked" >/dev/null; then
         log=$(mktemp --suffix=-el9-standin.log)
         tail --lines=20 "$work/build.log" >&2
         cat "$work/build.log" >"$log"
@@ -86,7 +87,7 @@ main() {
         description='EL9 stand-in (Debian 12 payload, NOT RHEL)'
         if ! present "$base"; then
             type -P mmdebstrap >/dev/null ||
-                fail 'without a registry a stand-in is built, and that needs mmdebstrap (a package of Debian and Ubuntu).'
+                fail 'without a registry a stand-in is built; that needs mmdebstrap, from Debian or Ubuntu.'
             say "$description, to be built (one to two minutes)"
             build_standin "$base"
         fi

@@ -4,8 +4,8 @@ set -euo pipefail
 
 offered=(
     curl firewalld gcc gcc-c++ git iproute iptables logrotate make nginx openssh-clients openssh-server
-    policycoreutils-python-utils procps-ng python3-firewall python3-libselinux python3.11 python3.11-devel python3.11-pip
-    rabbitmq-server tar telnet tree unzip vim
+    policycoreutils-python-utils procps-ng python3-firewall python3-libselinux python3.11 python3.11-devel
+    python3.11-pip rabbitmq-server tar telnet tree unzip vim
 )
 
 fail() { echo "stand-in: $*" >&2 && exit 1; }
@@ -16,4 +16,5 @@ for command in python3.11 unzip gcc dpkg apt-get; do
     ! type -P "$command" >/dev/null || fail "$command is in the image"
 done
 # Names, dependencies and conflicts between files: all but the installation itself.
-dnf --quiet --assumeyes --setopt=tsflags=test install "${offered[@]}" >/dev/null || fail 'dnf cannot install what it offers'
+dnf --quiet --assumeyes --setopt=tsflags=test install "${offered[@]}" >/dev/null ||
+    fail 'dnf cannot install what it offers'

@@ -4,7 +4,8 @@ import pytest
 
 from skillupworks_payment import metrics, web
 from skillupworks_payment.attempts import Attempt
-from skillupworks_payment.errors import PaymentError, charge_failed
+from skillupworks_payment.errors import PaymentError
+from skillupworks_payment.gateway import Declined
 from skillupworks_payment.payments import Payments
 from skillupworks_payment.publisher import NotConfirmed
 from skillupworks_payment.upstreams import Cart, CartItem
@@ -35,7 +36,7 @@ class Behind:
     def charge(self, charge):
         self.calls.append(f"charge {charge.amount} {charge.currency}")
         if not self.charges:
-            raise charge_failed("declined", "Payment declined")
+            raise Declined
         return "pay_1"
 
     def publish(self, message_id, body):

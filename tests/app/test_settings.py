@@ -1,5 +1,6 @@
 """A wrong setting stops the service at start, with one line that names the variable."""
 
+import re
 import subprocess
 import sys
 
@@ -93,3 +94,11 @@ def test_the_service_ends_with_the_one_line():
     assert ended.returncode == 1
     assert ended.stderr.startswith("payment: PAYMENT_GATEWAY is https://...")
     assert ended.stderr.count("\n") == 1
+
+
+def test_readme_lists_every_variable():
+    names = r"\b(?:CART|USER|AMQP|PAYMENT|PROMETHEUS)_[A-Z_]+\b"
+    table = [line for line in (APP / "README.md").read_text().splitlines() if line.startswith("| `")]
+    listed = {name for row in table for name in re.findall(names, row.split("|")[1])}
+    read = set(re.findall(f'"({names})"', (APP / "skillupworks_payment" / "settings.py").read_text()))
+    assert listed == read | {"PROMETHEUS_MULTIPROC_DIR"}

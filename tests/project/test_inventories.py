@@ -96,6 +96,7 @@ def test_no_hosts_at_all(inventory, run_site):
         ("payment_cart_host: 10.0.0.300", "payment_cart_host is 10.0.0.300, which is no IPv4 address"),
         ("payment_bind_address: localhost", "Write an IPv4 address of the host, or 0.0.0.0 for all"),
         ("payment_runtime: gunicorn", "payment_runtime is 'gunicorn'. Write uwsgi or python"),
+        ("payment_queue: order processing", "payment_queue is 'order processing'. Write it without spaces"),
         ("payment_processes: 0", "payment_processes is 0. Write a number from 1 to 99"),
         ("payment_gateway: ftp://pay", "payment_gateway is 'ftp://pay'. Write an https:// URL"),
         ("payment_gateway: https://razorpay.com/", "this version charges through the sandbox alone"),

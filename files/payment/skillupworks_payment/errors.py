@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass
+@dataclass(eq=False)
 class PaymentError(Exception):
     """The answer to a payment that was not made.
 

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from .errors import charge_failed
 from .settings import Settings, SettingsError
 
 _SANDBOX_URL = re.compile(r"sandbox://(?P<behaviour>approve|decline|timeout)/?(\?delay_ms=(?P<delay_ms>[0-9]{1,5}))?")
@@ -22,11 +21,19 @@ class Charge:
     method: str | None
 
 
+class Declined(Exception):
+    """The gateway did not take the money."""
+
+
+class GatewayTimeout(Exception):
+    """The gateway did not answer in time, and may have taken the money."""
+
+
 class Gateway(Protocol):
     """Takes money and gives it back; shared by threads, and every call ends within PAYMENT_GATEWAY_TIMEOUT."""
 
     def charge(self, charge: Charge) -> str:
-        """Take the money and return the gateway's payment id; PaymentError 500 when it was declined or timed out."""
+        """Take the money and return the gateway's payment id; Declined or GatewayTimeout otherwise."""
 
     def void(self, payment_id: str) -> None:
         """Give back all of what a payment took."""
@@ -45,9 +52,9 @@ class SandboxGateway:
     def charge(self, charge: Charge) -> str:
         time.sleep(self._delay)
         if self._behaviour == "timeout":
-            raise charge_failed("gateway_timeout", "Gateway timeout")
+            raise GatewayTimeout
         if self._behaviour == "decline":
-            raise charge_failed("declined", "Payment declined")
+            raise Declined
         return f"pay_{secrets.token_hex(7)}"
 
     def void(self, payment_id: str) -> None:

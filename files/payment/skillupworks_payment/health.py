@@ -12,7 +12,7 @@ from . import clock
 from .publisher import connection_parameters
 from .settings import Endpoint, Settings
 
-_DEADLINE = 1.5  # seconds until a dependency counts as disconnected; the answer is promised within two
+_DEADLINE = 1.2  # seconds until a dependency counts as disconnected; the answer is promised within two
 _MAX_AGE = 1.0  # seconds that a report serves everybody who asks
 
 

@@ -5,8 +5,8 @@ from collections import Counter
 
 from . import clock, metrics, money
 from .attempts import Attempt
-from .errors import PaymentError, invalid, unavailable
-from .gateway import Charge, Gateway
+from .errors import PaymentError, charge_failed, invalid, unavailable
+from .gateway import Charge, Declined, Gateway, GatewayTimeout
 from .orders import Order, new_order_id
 from .publisher import NotConfirmed, Publisher
 from .upstreams import Cart, Upstreams
@@ -38,8 +38,7 @@ class Payments:
             raise _orders_unavailable("broker_unavailable")
         attempt.order_id = new_order_id()
         charge = Charge(attempt.order_id, cart.total, self._currency, request.payment_method)
-        with metrics.upstream_call("gateway"):
-            payment_id = self._gateway.charge(charge)
+        payment_id = self._charge(charge)
         order = Order(charge, payment_id, attempt.session_id, cart, clock.now())
         try:
             self._publisher.publish(order.order_id, order.event())
@@ -48,6 +47,15 @@ class Payments:
             self._void(payment_id)
             raise _orders_unavailable("order_not_confirmed") from error
         return order
+
+    def _charge(self, charge: Charge) -> str:
+        try:
+            with metrics.upstream_call("gateway"):
+                return self._gateway.charge(charge)
+        except Declined as error:
+            raise charge_failed("declined", "Payment declined") from error
+        except GatewayTimeout as error:
+            raise charge_failed("gateway_timeout", "Gateway timeout") from error
 
     def _void(self, payment_id: str) -> None:
         try:

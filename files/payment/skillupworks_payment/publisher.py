@@ -10,13 +10,14 @@ import random
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from queue import SimpleQueue
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import ChannelClosedByBroker, NackError
+from pika.exceptions import ChannelClosedByBroker, ConnectionWrongStateError, NackError
 
 from . import metrics
 from .settings import Settings
@@ -94,14 +95,14 @@ class Publisher:
     def publish(self, message_id: str, body: bytes) -> None:
         """Return once RabbitMQ has the message safely in the queue; NotConfirmed when it has not said so in time."""
         message = _Message(message_id, body)
-        with metrics.upstream_call("rabbitmq"):
-            self._messages.put(message)
-            self._wake()
-            try:
+        try:
+            with metrics.upstream_call("rabbitmq"):
+                self._messages.put(message)
+                self._wake()
                 message.confirmed.result(CONFIRM_TIMEOUT)
-            except Exception as error:
-                message.confirmed.cancel()  # what was not sent by now never will be
-                raise NotConfirmed(repr(error)) from error
+        except Exception as error:
+            message.confirmed.cancel()  # what was not sent by now never will be
+            raise NotConfirmed(repr(error)) from error
 
     def close(self) -> None:
         """Log out of the broker and end the thread."""
@@ -111,8 +112,9 @@ class Publisher:
             self._thread.join(CONFIRM_TIMEOUT)
 
     def _wake(self) -> None:
-        with self._changed:
-            if self._connection and self._connection.is_open:
+        # A connection that was lost just now needs no waking: the next one begins with what is queued.
+        with self._changed, suppress(ConnectionWrongStateError):
+            if self._connection:
                 self._connection.add_callback_threadsafe(lambda: None)
 
     # What follows runs in the publishing thread.

@@ -11,7 +11,14 @@ from .settings import Settings
 
 def serve(app: Flask, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT, then answer what is in flight and return."""
-    server = Server((settings.bind, settings.port), app, numthreads=settings.threads, timeout=4, shutdown_timeout=30)
+    server = Server(
+        (settings.bind, settings.port),
+        app,
+        numthreads=settings.threads,
+        request_queue_size=1024,  # with cheroot's 5, clients that come at the same time wait a second to be let in
+        timeout=4,
+        shutdown_timeout=30,
+    )
     server.keep_alive_conn_limit = 0  # at a stop, a kept connection could be closed just as a request arrives on it
 
     stop_signals = {signal.SIGTERM, signal.SIGINT}

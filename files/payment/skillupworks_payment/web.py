@@ -4,10 +4,10 @@ import logging
 from typing import Any
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from . import attempts, metrics, validation
-from .errors import PaymentError
+from .errors import PaymentError, invalid
 from .health import Health
 from .payments import Payments
 
@@ -54,11 +54,14 @@ def create_app(payments: Payments, health: Health, release: str) -> Flask:
 
     @app.errorhandler(PaymentError)
     def refuse(error: PaymentError) -> tuple[dict[str, str], int, dict[str, str]]:
-        session_id = None if error.field == "sessionId" else request.view_args["session_id"]
-        details = {"sessionId": session_id, "field": error.field, "error": error.error}
-        body = {"status": "error", "message": error.message} | {k: v for k, v in details.items() if v is not None}
-        headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-        return body, error.status, headers
+        body = {"status": "error", "message": error.message}
+        if error.error:
+            body["error"] = error.error
+        elif error.field != "sessionId":
+            body["sessionId"] = request.view_args["session_id"]
+        if error.field:
+            body["field"] = error.field
+        return body, error.status, {"Retry-After": str(error.retry_after)} if error.retry_after else {}
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:
@@ -82,3 +85,5 @@ def _body() -> bytes:
     except RequestEntityTooLarge as error:
         message = f"Body must not be larger than {validation.MAX_BODY_BYTES} bytes"
         raise PaymentError(413, "body_too_large", message) from error
+    except ClientDisconnected as error:
+        raise invalid(None, "Body is shorter than announced") from error

@@ -15,6 +15,7 @@ REQUIRED_GROUPS = {
 }
 OPTIONAL_GROUPS = {"frontend": "the Nginx frontend"}
 HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
 VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."
 
@@ -126,6 +127,9 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
             problems.append(f"{name} is {settings[name]!r}. Write a number from 1 to 99.")
     if settings["payment_runtime"] not in ("uwsgi", "python"):
         problems.append(f"payment_runtime is {settings['payment_runtime']!r}. Write uwsgi or python.")
+    for name in ("payment_amqp_user", "payment_amqp_vhost", "payment_queue", "payment_gateway"):
+        if not UNIT_VALUE.fullmatch(str(settings[name])):
+            problems.append(f"{name} is {settings[name]!r}. Write it without spaces, quotes, backslashes and %.")
     password = str(settings["payment_amqp_password"])
     if not password or password.startswith("<"):
         problems.append(f"payment_amqp_password, the password of RabbitMQ's user, is not set. {VAULT}")
