@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -93,7 +94,7 @@ class Broker:
         try:
             self._node.wait(10)
         except subprocess.TimeoutExpired:
-            self._node.kill()
+            os.killpg(self._node.pid, signal.SIGKILL)  # the script and the Erlang machine that it started
         epmd = shutil.which("epmd")
         if epmd:
             subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True, timeout=10)
