@@ -25,7 +25,7 @@ def test_another_host_does_not_reach_the_ports_beside_it(host, in_group, setting
     """A listener makes sure that it is the firewall that refuses."""
     port = settings["payment_port"] + offset
     unit = f"listener-{port}"
-    host.check_output(f"systemd-run --quiet --unit={unit} /usr/bin/python3 -m http.server {port}")
+    host.check_output(f"systemd-run --quiet --collect --unit={unit} /usr/bin/python3 -m http.server {port}")
     try:
         host.check_output(f"curl --silent --retry 20 --retry-connrefused --retry-delay 1 http://127.0.0.1:{port}/")
         assert not in_group("frontend").addr(settings["ansible_host"]).port(port).is_reachable
