@@ -1,8 +1,14 @@
 """The release that /app leads to: complete, its own, and out of the service's reach."""
 
+import json
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -10,9 +16,14 @@ def release(host, settings):
     return host.file(settings["payment_link"]).linked_to
 
 
-def test_app_is_a_link_into_the_releases(host, settings, release):
-    assert host.file(settings["payment_link"]).is_symlink
-    assert re.fullmatch(rf"{settings['payment_root']}/releases/[0-9A-Za-z.+_]+-[0-9a-f]{{12}}", release)
+def test_it_is_made_of_the_inventorys_artifact(settings, release):
+    if settings["payment_artifact_url"] == "bundled":
+        bundle = [ROOT / "roles/payment/files/bundle.py", ROOT / "files/payment", ROOT / ".cache/artifacts"]
+        artifact = json.loads(subprocess.check_output([sys.executable, *bundle]))
+        version, sha256 = artifact["version"], artifact["sha256"]
+    else:
+        version, sha256 = settings["payment_version"], settings["payment_artifact_sha256"]
+    assert release == f"{settings['payment_root']}/releases/{version}-{sha256[:12]}"
 
 
 def test_the_release_knows_its_id(host, release):
