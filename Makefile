@@ -36,7 +36,8 @@ clean: demo-down ## Remove what demo and tests left behind: images, environments
 	@testbed/podman images --quiet --filter reference='localhost/skillupworks-payment/*' | sort -u | xargs -r testbed/podman rmi --force
 	rm -rf .venv .venv-app .cache results
 
-.setup-%:
+SETUPS := .setup-controller .setup-app .setup-testbed
+$(SETUPS): .setup-%:
 	@scripts/setup.sh $*
 
-.PHONY: help demo demo-down test lint test-app test-roles verify lock clean .setup-controller .setup-testbed .setup-app
+.PHONY: help demo demo-down test lint test-app test-roles verify lock clean $(SETUPS)
