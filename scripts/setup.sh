@@ -66,7 +66,7 @@ venv() {
     rm -rf "$folder"
     "$(python)" -m venv "$folder"
     for file in "$@"; do
-        "$folder/bin/pip" install --quiet --disable-pip-version-check --require-hashes --requirement "$file"
+        "$folder/bin/pip" install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement "$file"
     done
     sha256sum "$@" >"$stamp"
 }
