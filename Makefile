@@ -8,6 +8,7 @@ help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .setup-controller .setup-testbed ## From nothing to a paid order, on containers of this machine
+	@testbed/image.sh >/dev/null
 	@$(TESTBED) testbed/create.yml testbed/prepare.yml playbooks/site.yml playbooks/verify.yml testbed/demo.yml
 	@cat .cache/testbed/demo.txt
 
