@@ -13,7 +13,7 @@ def payment_checks(seen: dict) -> list[dict]:
 
     `seen`: `unit`, lines of `systemctl show`; `sockets`, lines of `ss -Hltn`; `address`, the `ip:port` that must
     listen; `installed`, the release id below the application path; `answers`, results of the uri module for /live,
-    /health and /metrics on the host itself; `reached`, its results for /health from other hosts.
+    /health and /metrics on the host itself; `reached`, its results for the last two from other hosts.
     """
     unit = dict(line.split("=", 1) for line in seen["unit"])
     listening = [line.split()[3] for line in seen["sockets"]]
@@ -29,8 +29,8 @@ def payment_checks(seen: dict) -> list[dict]:
     for name in NEIGHBOURS:
         checks.append(row(f"health of {name}", health.get(name) == "connected", health.get(name, "no answer")))
     for answer in seen["reached"]:
-        status = answer.get("json", {}).get("status", answer["msg"])
-        checks.append(row(f"health from {answer['item']}", answer.get("status") == 200, status))
+        host, path = answer["item"]
+        checks.append(row(f"{path} from {host}", answer.get("status") == 200, answer["msg"]))
     return checks
 
 
