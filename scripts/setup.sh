@@ -82,6 +82,8 @@ for part in "$@"; do
         venv .venv-app files/payment/requirements.txt tests/app/requirements.txt
         ;;
     testbed)
+        ((EUID == 0)) || sudo -n true 2>/dev/null ||
+            fail "the test hosts need root: run this as root, or as a user whose sudo asks for no password."
         have ssh-keygen || install_packages openssh-client openssh-clients
         have podman || install_packages "podman runc netavark aardvark-dns conmon uidmap iptables nftables" podman
         ! have apt-get || have mmdebstrap || install_packages "mmdebstrap debian-archive-keyring" ""
