@@ -18,7 +18,7 @@ demo-down: .setup-controller ## Remove all that the demo started
 test: .setup-controller .setup-testbed .setup-app ## Run every test: lint, app, Molecule scenarios
 	@scripts/test.py lint app roles
 
-lint: .setup-controller ## Check the style of playbooks, YAML, Python and shell
+lint: .setup-controller ## Check the style of playbooks, YAML and Python
 	@scripts/test.py lint
 
 test-app: .setup-controller .setup-app ## Test the app alone, with a RabbitMQ of its own
@@ -33,8 +33,12 @@ verify: .setup-controller ## Check the hosts of INVENTORY=inventories/production
 lock: .setup-controller ## Resolve the requirements.in files anew
 	@for file in requirements.in files/payment/requirements.in tests/app/requirements.in; do scripts/lock.sh $$file; done
 
-clean: demo-down ## Remove what demo and tests left behind: images, environments, results
-	@testbed/podman images --quiet --filter reference='localhost/skillupworks-payment/*' | sort -u | xargs -r testbed/podman rmi --force
+OURS := --quiet --filter name=skillupworks-payment-
+clean: ## Remove all that demo and tests made: hosts, networks, images, environments, results
+	@! type -P podman >/dev/null || { \
+	    testbed/podman ps --all $(OURS) | xargs -r testbed/podman rm --force --time 2; \
+	    testbed/podman network ls $(OURS) | xargs -r testbed/podman network rm; \
+	    testbed/podman images --quiet --filter reference='localhost/skillupworks-payment/*' | sort -u | xargs -r testbed/podman rmi --force; }
 	rm -rf .venv .venv-app .cache results
 
 SETUPS := .setup-controller .setup-app .setup-testbed

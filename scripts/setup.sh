@@ -5,6 +5,7 @@
 #   setup.sh testbed      podman, and what the test hosts' image is built with
 # What is there already is left alone, so a second run takes no time.
 set -euo pipefail
+PATH+=:/usr/sbin:/sbin # where Debian has rabbitmqctl and runc, and an ordinary user does not look
 cd "$(dirname "$(readlink -f "$0")")/.."
 
 say() { echo "setup: $*" >&2; }
@@ -35,7 +36,8 @@ install_packages() {
             >/dev/null || fail "could not install $1."
     elif have dnf; then
         say "installing $2"
-        "${as_root[@]}" dnf --quiet --assumeyes install "${dnf[@]}" >/dev/null || fail "could not install $2."
+        "${as_root[@]}" dnf --quiet --assumeyes install "${dnf[@]}" >/dev/null ||
+            fail "could not install $2: enable a repository that has it (EPEL, or RabbitMQ's own), or install it by hand."
     else
         fail "this machine has neither apt-get nor dnf: install what Debian calls $1."
     fi
@@ -78,10 +80,12 @@ for part in "$@"; do
         ;;
     app)
         { have gcc && have_headers; } || install_packages "gcc libc6-dev python3-dev" "gcc python3.11-devel"
+        have_headers || fail "$(python) lacks its header files: install them, or name another Python in PYTHON."
         have rabbitmqctl || install_packages rabbitmq-server rabbitmq-server
         venv .venv-app files/payment/requirements.txt tests/app/requirements.txt
         ;;
     testbed)
+        have curl || install_packages curl curl
         ((EUID == 0)) || sudo -n true 2>/dev/null ||
             fail "the test hosts need root: run this as root, or as a user whose sudo asks for no password."
         have ssh-keygen || install_packages openssh-client openssh-clients

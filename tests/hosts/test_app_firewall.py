@@ -9,9 +9,12 @@ def test_firewalld_runs_now_and_after_a_reboot(host):
 
 
 @pytest.mark.parametrize("when", ["", "--permanent"], ids=["now", "after a reboot"])
-def test_only_the_services_port_is_open(host, settings, when):
+def test_the_services_port_is_open(host, settings, when):
     zone = f"--zone={settings['app_firewall_zone']}" if settings["app_firewall_zone"] else ""
-    assert host.check_output(f"firewall-cmd {when} {zone} --list-ports") == f"{settings['payment_port']}/tcp"
+    ports = host.check_output(f"firewall-cmd {when} {zone} --list-ports").split()
+    assert f"{settings['payment_port']}/tcp" in ports
+    if "testbed_name" in settings:  # a live host may have other ports, for others
+        assert len(ports) == 1
 
 
 def test_another_host_reaches_the_service(in_group, settings):

@@ -10,7 +10,8 @@ def get(request, host, settings, in_group):
     """Return a function: path -> decoded JSON, asked from each of two hosts."""
     asked_by_itself = request.param == "itself"
     client = host if asked_by_itself else in_group("frontend")
-    address = "127.0.0.1" if asked_by_itself else settings["ansible_host"]
+    bound = settings["payment_bind_address"]
+    address = settings["ansible_host"] if not asked_by_itself else "127.0.0.1" if bound == "0.0.0.0" else bound
     url = f"http://{address}:{settings['payment_port']}"
     return lambda path: json.loads(client.check_output(f"curl --silent --show-error --fail --max-time 5 {url}{path}"))
 

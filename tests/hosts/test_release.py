@@ -49,8 +49,11 @@ def test_the_virtual_environment_holds_the_lock_and_no_more(host, settings):
 
 
 def test_nothing_in_it_can_be_changed_by_the_service(host, settings):
-    search = f"find {settings['payment_root']} {settings['payment_config_dir']} -writable ! -type l"
-    assert host.run(f"cd / && runuser --user {settings['payment_run_as']} -- {search}").stdout == ""
+    places = f"{settings['payment_root']} {settings['payment_config_dir']} {settings['payment_log_dir']}"
+    search = f"cd / && runuser --user {settings['payment_run_as']} -- find {places} -writable ! -type l"
+    writable = host.run(search).stdout.splitlines()
+    assert settings["payment_log_dir"] in writable, "the search itself must work"
+    assert [path for path in writable if not path.startswith(settings["payment_log_dir"])] == []
 
 
 def test_everything_in_it_belongs_to_root(host, settings):

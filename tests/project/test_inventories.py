@@ -59,8 +59,13 @@ def test_all_neighbours_on_localhost(inventory, run_site, tmp_path):
         ("192.0.2.12", "<CART-SERVER-IP>", "cart-1: ansible_host is still the placeholder <CART-SERVER-IP>"),
         ("192.0.2.12", "192.168.1.522", "cart-1: ansible_host is 192.168.1.522, which is no IPv4 address"),
         ("192.0.2.12", "192.168.1", "cart-1: ansible_host is 192.168.1, which is no IPv4 address"),
-        ("192.0.2.12", "cart_1 .example", "cart-1: ansible_host is 'cart_1 .example', which is no address"),
-        ("192.0.2.12", "http://192.0.2.12", "cart-1: ansible_host is 'http://192.0.2.12', which is no address"),
+        ("192.0.2.12", "cart_1 .example", "cart-1: ansible_host is 'cart_1 .example', which is neither"),
+        ("192.0.2.12", "http://192.0.2.12", "cart-1: ansible_host is 'http://192.0.2.12', which is neither"),
+        (
+            "192.0.2.12",
+            "fd00::12",
+            "cart-1: ansible_host is 'fd00::12', which is neither an IPv4 address nor a DNS name",
+        ),
         ("192.0.2.12", "0.0.0.0", "cart-1: ansible_host is 0.0.0.0, which is not the address of one host"),
         ("192.0.2.12", "''", "cart-1: ansible_host is empty"),
         ("192.0.2.13", "192.0.2.12", "user-1: ansible_host is 192.0.2.12, which cart-1 has already"),
@@ -104,8 +109,13 @@ def test_no_hosts_at_all(inventory, run_site):
         ("payment_runtime: gunicorn", "payment_runtime is 'gunicorn'. Write uwsgi or python"),
         ("payment_queue: order processing", "payment_queue is 'order processing'. Write it without spaces"),
         ("payment_processes: 0", "payment_processes is 0. Write a number from 1 to 99"),
+        (
+            "payment_gateway: sandbox://aprove",
+            "payment_gateway is 'sandbox://aprove'. Write an https:// URL, or sandbox",
+        ),
         ("payment_gateway: ftp://pay", "payment_gateway is 'ftp://pay'. Write an https:// URL"),
         ("payment_gateway: https://razorpay.com/", "this version charges through the sandbox alone"),
+        ("payment_sandbox_allowed: 'false'", "Set payment_sandbox_allowed: true, on test hosts only"),
         ("payment_sandbox_allowed: false", "Set payment_sandbox_allowed: true, on test hosts only"),
         ("payment_amqp_password: ''", "payment_amqp_password, the password of RabbitMQ's user, is not set"),
         ("payment_amqp_password: skillupworks@123", "payment_amqp_password is one that the install guide publishes"),
@@ -119,7 +129,15 @@ def test_a_wrong_setting(inventory, run_site, setting, said):
     assert run.code != 0
     assert not run.touched_a_host
     assert said in run.output
-    assert f"{inventory}/hosts.yml" in run.output
+    assert re.search(rf"{inventory}/(hosts|group_vars/all/\w+)\.yml: payment_", run.output)
+
+
+def test_a_wrong_setting_is_found_in_its_file(inventory, run_site):
+    """Where several files set it, the one that counts."""
+    wrong = inventory / "group_vars/payment/main.yml"
+    wrong.parent.mkdir()
+    wrong.write_text("payment_gateway: ftp://pay\n")
+    assert f"{wrong}: payment_gateway is 'ftp://pay'" in run_site(inventory).output
 
 
 @pytest.mark.parametrize("name", ["production", "staging"])

@@ -6,6 +6,9 @@ means that nothing was found.
 
 import ipaddress
 import re
+from pathlib import Path
+
+from ansible.module_utils.parsing.convert_bool import boolean
 
 REQUIRED_GROUPS = {
     "payment": "the Payment Service's own hosts",
@@ -15,6 +18,7 @@ REQUIRED_GROUPS = {
 }
 OPTIONAL_GROUPS = {"frontend": "the Nginx frontend"}
 HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
+SANDBOX = re.compile(r"sandbox://(approve|decline|timeout)/?(\?delay_ms=[0-9]{1,5})?")
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
 VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."
@@ -28,11 +32,11 @@ def address_problem(value: object) -> str | None:
     if text.startswith("<") or text.endswith(">"):
         return f"is still the placeholder {text}"
     try:
-        address = ipaddress.ip_address(text)
+        address = ipaddress.IPv4Address(text)
     except ValueError:
         if re.fullmatch(r"[0-9.]+", text):
             return f"is {text}, which is no IPv4 address (four numbers from 0 to 255)"
-        return None if HOSTNAME.fullmatch(text) and len(text) <= 253 else f"is {text!r}, which is no address"
+        return None if HOSTNAME.fullmatch(text) else f"is {text!r}, which is neither an IPv4 address nor a DNS name"
     if address.is_unspecified or address.is_multicast:
         return f"is {text}, which is not the address of one host"
     return None
@@ -40,7 +44,7 @@ def address_problem(value: object) -> str | None:
 
 def is_loopback(address: str) -> bool:
     """Whether `address` means the host that uses it, so that several inventory hosts may share it."""
-    return address == "localhost" or address == "::1" or address.startswith("127.")
+    return address == "localhost" or address.startswith("127.")
 
 
 def payment_inventory_problems(hostvars: dict, groups: dict) -> list[str]:
@@ -78,15 +82,15 @@ def port_problem(value: object, lowest: int) -> str | None:
     return None
 
 
-def gateway_problem(url: str, sandbox_allowed: bool) -> str | None:
+def gateway_problem(url: str, sandbox_allowed: object) -> str | None:
     """Say why this version cannot charge through the gateway at `url`, or return None."""
-    if url.startswith("sandbox://"):
-        if not sandbox_allowed:
+    if SANDBOX.fullmatch(url):
+        if not boolean(sandbox_allowed, strict=False):  # -e brings strings
             return "is the sandbox, which charges nobody. Set payment_sandbox_allowed: true, on test hosts only"
         return None
     if url.startswith("https://"):
         return f"is {url}, and this version charges through the sandbox alone. See Limits in README.md"
-    return f"is {url!r}. Write an https:// URL, or sandbox://approve on test hosts"
+    return f"is {url!r}. Write an https:// URL, or sandbox://approve (decline, timeout) on test hosts"
 
 
 def artifact_problems(settings: dict) -> list[str]:
@@ -102,6 +106,22 @@ def artifact_problems(settings: dict) -> list[str]:
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+_]*", str(settings["payment_version"])):
         problems.append("payment_version is not set to the artifact's version, for example 1.0.0.")
     return problems
+
+
+def file_of(problem: str, inventory_file: str) -> str:
+    """Return the inventory file that sets the variable which `problem` begins with; that of the host if none does."""
+    setting = re.compile(rf"^\s*{re.match('[a-z0-9_]+', problem)[0]}\s*:", re.MULTILINE)
+    folder = Path(inventory_file).parent
+    of_all = [folder / "group_vars/all.yml", *sorted(folder.glob("group_vars/all/**/*.yml"))]
+    of_groups = [file for file in sorted(folder.glob("group_vars/**/*.yml")) if file not in of_all]
+    files = [
+        *of_all,
+        *of_groups,
+        *sorted(folder.glob("host_vars/**/*.yml")),
+    ]  # as Ansible has them, the last one counts
+    return next(
+        (str(file) for file in reversed(files) if file.exists() and setting.search(file.read_text())), inventory_file
+    )
 
 
 def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
@@ -125,6 +145,10 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
     for name in ("payment_processes", "payment_threads"):
         if not re.fullmatch(r"[1-9][0-9]?", str(settings[name])):
             problems.append(f"{name} is {settings[name]!r}. Write a number from 1 to 99.")
+    if not problems and settings["payment_runtime"] == "python":
+        threads = int(settings["payment_processes"]) * int(settings["payment_threads"])
+        if threads > 256:
+            problems.append(f"payment_threads times payment_processes is {threads}. One Python process has up to 256.")
     if settings["payment_runtime"] not in ("uwsgi", "python"):
         problems.append(f"payment_runtime is {settings['payment_runtime']!r}. Write uwsgi or python.")
     for name in ("payment_amqp_user", "payment_amqp_vhost", "payment_queue", "payment_gateway"):
@@ -137,7 +161,8 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         problems.append(f"payment_amqp_password is one that the install guide publishes. Choose another. {VAULT}")
     if problem := gateway_problem(str(settings["payment_gateway"]), settings["payment_sandbox_allowed"]):
         problems.append(f"payment_gateway {problem}.")
-    return [f"{inventory_file}: {problem}" for problem in problems + artifact_problems(settings)]
+    problems += artifact_problems(settings)
+    return [f"{file_of(problem, inventory_file)}: {problem}" for problem in problems]
 
 
 class FilterModule:

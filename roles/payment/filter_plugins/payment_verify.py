@@ -30,7 +30,7 @@ def payment_checks(seen: dict) -> list[dict]:
         checks.append(row(f"health of {name}", health.get(name) == "connected", health.get(name, "no answer")))
     for answer in seen["reached"]:
         host, path = answer["item"]
-        checks.append(row(f"{path} from {host}", answer.get("status") == 200, answer["msg"]))
+        checks.append(row(f"{path} from {host}", answer.get("status") == 200, answer.get("msg", "unreachable")))
     return checks
 
 
