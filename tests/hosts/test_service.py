@@ -33,6 +33,9 @@ Environment=PAYMENT_LOG_DIR={payment_log_dir}
 # The password of AMQP_USER: a file that only this service can read, never an environment variable.
 LoadCredential=amqp_password:{payment_config_dir}/credentials/amqp_password
 {runtime}
+# The ledger: kept through releases, the service's own.
+StateDirectory=skillupworks/payment
+StateDirectoryMode=0750
 # Stop the master alone: it lets its workers answer what is in flight.
 KillMode=mixed
 TimeoutStopSec=20
@@ -42,7 +45,7 @@ StandardOutput=journal
 StandardError=journal
 SyslogIdentifier=payment
 
-# Sandbox: the service reads its release and writes its log, no more.
+# Sandbox: the service reads its release, writes its ledger and its log, no more.
 NoNewPrivileges=true
 CapabilityBoundingSet=
 ProtectSystem=strict
