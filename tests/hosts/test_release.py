@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,16 +37,19 @@ def test_the_guides_files_are_there(host, settings, name):
     assert host.file(f"{settings['payment_link']}/{name}").exists
 
 
-def canonical(name):
-    """A package's name as the index has it (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def test_the_virtual_environment_holds_the_lock_and_no_more(host, settings):
     lock = host.file(f"{settings['payment_link']}/requirements.txt").content_string
-    locked = {canonical(name): version for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)(?!.*;)", lock, re.M)}
+    on_host = {"platform_machine": host.check_output("uname -m"), "sys_platform": "linux", "python_version": "3.11"}
+    requirements = [Requirement(line) for line in re.findall(r"^[\w.-]+==[^\\\n]+", lock, re.MULTILINE)]
+    locked = {
+        canonicalize_name(requirement.name): str(requirement.specifier).removeprefix("==")
+        for requirement in requirements
+        if not requirement.marker or requirement.marker.evaluate(on_host)
+    }
     frozen = host.check_output(f"{settings['payment_link']}/venv/bin/pip freeze --disable-pip-version-check")
-    installed = {canonical(name): version for name, version in (line.split("==") for line in frozen.splitlines())}
+    installed = {
+        canonicalize_name(name): version for name, version in (line.split("==") for line in frozen.splitlines())
+    }
     assert installed == locked
 
 

@@ -17,7 +17,8 @@ def verify(request):
     command = [sys.executable, "-m", "ansible", "playbook", "playbooks/verify.yml", f"--inventory={inventory}"]
 
     def run():
-        environment = os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+        plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}  # Molecule wants colours
+        environment = os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
         return done.returncode, {line.strip(" -'") for line in done.stdout.splitlines() if line.startswith("    - ")}
 
