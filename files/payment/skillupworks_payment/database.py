@@ -1,4 +1,4 @@
-"""Where the ledger's tables are: what SQLite and PostgreSQL do differently, behind one interface.
+"""Where the ledger's tables are: what a database has to do for the ledger.
 
 Connections are opened at the first use and not before, so that a process which forks has none to share.
 """
@@ -59,7 +59,7 @@ class Database(Protocol):
 
 def from_url(url: str) -> Database:
     """The database of a PAYMENT_LEDGER_URL; SettingsError when there is none for it."""
-    wanted = "write sqlite:////absolute/path/of/ledger.db or postgresql://user@host/database"
+    wanted = "write sqlite:////absolute/path/of/ledger.db"
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -68,8 +68,4 @@ def from_url(url: str) -> Database:
         from .sqlite import Sqlite
 
         return Sqlite(parsed.database)
-    if parsed.drivername == "postgresql" and parsed.database:
-        from .postgresql import Postgresql
-
-        return Postgresql(parsed)
     raise SettingsError(f"PAYMENT_LEDGER_URL is {parsed.drivername}://...: {wanted}")
