@@ -6,24 +6,42 @@ from pathlib import Path
 
 from flask import Flask
 
-from skillupworks_payment import gateway, logs, web
+from skillupworks_payment import database, gateway, logs, web
+from skillupworks_payment.background import Background
 from skillupworks_payment.health import Health
+from skillupworks_payment.ledger import Ledger
 from skillupworks_payment.payments import Payments
-from skillupworks_payment.publisher import Publisher
+from skillupworks_payment.reconciler import Reconciler
+from skillupworks_payment.relay import Relay
 from skillupworks_payment.settings import Settings, SettingsError
 from skillupworks_payment.upstreams import Upstreams
 
+try:
+    import uwsgi  # it exists inside uWSGI only
+except ImportError:
+    uwsgi = None
 
-def build(settings: Settings) -> Flask:
-    """Put the service together. Starts no thread and opens no connection: a WSGI server may fork after this."""
+
+def build(settings: Settings) -> tuple[Flask, Background]:
+    """Put the service together. Leaves no thread and no connection behind: a WSGI server may fork after this."""
     logs.configure(settings.log_dir)
+    charging = gateway.from_settings(settings)
+    tables = database.from_url(settings.ledger_url)
+    tables.migrate()
+    ledger = Ledger(tables)
     payments = Payments(
         Upstreams(settings, concurrency=settings.threads),
-        gateway.from_settings(settings),
-        Publisher(settings),
-        settings.currency,
+        charging,
+        ledger,
+        currency=settings.currency,
+        duplicate_window=settings.duplicate_window,
+        patience=settings.gateway_timeout,
     )
-    return web.create_app(payments, Health(settings), release())
+    reconciler = Reconciler(
+        ledger, charging, gateway_timeout=settings.gateway_timeout, interval=settings.reconcile_interval
+    )
+    background = Background(tables, ledger, Relay(ledger, settings), reconciler)
+    return web.create_app(payments, Health(settings, ledger), ledger, release()), background
 
 
 def release() -> str:
@@ -34,11 +52,15 @@ def release() -> str:
 
 try:
     settings = Settings.from_environment(os.environ)
-    app = build(settings)
+    app, background = build(settings)
 except SettingsError as error:
     sys.exit(f"payment: {error}")
+
+if uwsgi:
+    uwsgi.post_fork_hook = background.start
 
 if __name__ == "__main__":
     from skillupworks_payment.server import serve  # uWSGI does without cheroot
 
+    background.start()
     serve(app, settings)

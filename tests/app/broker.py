@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 import pika
@@ -88,6 +89,16 @@ class Broker:
                 if method is None:
                     return orders
                 orders.append((properties, json.loads(body)))
+
+    def wait_for_orders(self, order_ids: Collection[str], queue: str = QUEUE, timeout: float = 10) -> list[dict]:
+        """The events taken out of the queue until there is one of each order id; those that came instead, in time."""
+        deadline = time.monotonic() + timeout
+        events = []
+        while True:
+            events += [event for _, event in self.take_orders(queue)]
+            if set(order_ids) <= {event["orderId"] for event in events} or time.monotonic() > deadline:
+                return events
+            time.sleep(0.05)
 
     def stop(self) -> None:
         subprocess.run([SCRIPTS / "rabbitmqctl", "shutdown"], env=self._environment, capture_output=True, timeout=60)

@@ -42,12 +42,12 @@ def shop() -> Iterator[dict[str, int]]:
 
 
 @pytest.fixture(scope="session")
-def put_cart(shop: dict[str, int]) -> Callable[[dict], str]:
-    """Stores a cart and returns its session id."""
+def put_cart(shop: dict[str, int]) -> Callable[..., str]:
+    """Stores a cart, for a new session or the one that is given, and returns the session id."""
     numbers = itertools.count()
 
-    def put(cart: dict) -> str:
-        session_id = f"stored-{next(numbers)}"
+    def put(cart: dict, session_id: str | None = None) -> str:
+        session_id = session_id or f"stored-{next(numbers)}"
         url = f"http://127.0.0.1:{shop['cart']}/cart/{session_id}"
         requests.put(url, data=json.dumps(cart), timeout=5).raise_for_status()
         return session_id

@@ -1,5 +1,6 @@
 """The service as it runs on a host: under uWSGI with the role's ini, or as `python payment.py`."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,13 @@ from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "files" / "payment"
+_sessions = itertools.count()
 DEMO_BODY = {"total": 1999, "items": [{"sku": "Linux", "qty": 1, "price": 1999}]}
+
+
+def new_session() -> str:
+    """A session id that nobody has paid with; its cart is the demo's."""
+    return f"demo-{os.getpid()}-{next(_sessions)}"
 
 
 class Service:
@@ -29,6 +36,7 @@ class Service:
             "PYTHONDONTWRITEBYTECODE": "1",
             "PAYMENT_BIND": "127.0.0.1",
             "PAYMENT_PORT": str(self.port),
+            "PAYMENT_LEDGER_URL": f"sqlite:///{directory / 'ledger.db'}",
             **environment,
         }
         if runtime == "uwsgi":
@@ -58,11 +66,15 @@ class Service:
     def get(self, path: str, **options: Any) -> requests.Response:
         return requests.get(self.url + path, **{"timeout": 10} | options)
 
-    def pay(self, session_id: str, body: Any = DEMO_BODY, **options: Any) -> requests.Response:
-        return requests.post(f"{self.url}/pay/{session_id}", **{"json": body, "timeout": 15} | options)
+    def pay(self, session_id: str | None = None, body: Any = DEMO_BODY, **options: Any) -> requests.Response:
+        return requests.post(f"{self.url}/pay/{session_id or new_session()}", **{"json": body, "timeout": 15} | options)
 
     def post(self, session_id: str, text: str | bytes, content_type: str = "application/json") -> requests.Response:
         return self.pay(session_id, None, data=text, headers={"Content-Type": content_type})
+
+    def post_with_key(self, session_id: str, key: str, text: bytes) -> requests.Response:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+        return self.pay(session_id, None, data=text, headers=headers)
 
     def logs(self) -> str:
         return self._log.read_text()

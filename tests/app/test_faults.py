@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from ports import free_port, hanging
-from service import DEMO_BODY
 from test_contract import assert_refused
 
 
@@ -66,7 +65,7 @@ def test_upstream_that_hangs(start_service, runtime, upstream):
     with hanging() as port:
         service = start_service(runtime, **{upstream: port})
         began = time.monotonic()
-        assert_unavailable(service.pay("demo-1"))
+        assert_unavailable(service.pay())
         assert time.monotonic() - began < 3
 
         began = time.monotonic()
@@ -84,7 +83,7 @@ def test_upstream_that_drips(start_service):
     with dripping(b"X-Header: more to come\r\n") as port:
         service = start_service("python", USER_PORT=port)
         began = time.monotonic()
-        assert_unavailable(service.pay("demo-1"))
+        assert_unavailable(service.pay())
         assert time.monotonic() - began < 3
 
 
@@ -120,7 +119,7 @@ def threads_of(session):
 
 def test_upstream_that_is_not_there(start_service):
     service = start_service("python", USER_PORT=free_port())
-    assert_unavailable(service.pay("demo-1"))
+    assert_unavailable(service.pay())
     assert service.get("/health").json()["user"] == "disconnected"
     assert counter(service, "payment_upstream_errors_total") == 1
 
@@ -148,7 +147,7 @@ def test_cart_that_cannot_be_charged(uwsgi, shop, put_cart, cart):
 def test_gateway_that_declines(start_service, broker):
     broker.take_orders()
     service = start_service("python", PAYMENT_GATEWAY="sandbox://decline")
-    response = service.pay("demo-1")
+    response = service.pay()
     assert response.status_code == 500
     assert response.json() == {
         "status": "error",
@@ -161,61 +160,55 @@ def test_gateway_that_declines(start_service, broker):
 def test_gateway_that_times_out(start_service, broker):
     broker.take_orders()
     service = start_service("python", PAYMENT_GATEWAY="sandbox://timeout", PAYMENT_GATEWAY_TIMEOUT=0.3)
-    response = service.pay("demo-1")
+    response = service.pay()
     assert response.status_code == 500
     assert response.json() == {"status": "error", "message": "Payment processing failed", "error": "Gateway timeout"}
     assert broker.take_orders() == []
 
 
 def test_broker_that_is_away(start_service, runtime, away):
-    """Refused before the charge, seen in /health; taken again when it is back, without a restart."""
+    """Payments go on, and it is seen in /health; the orders follow when it is back, without a restart."""
     service = start_service(runtime)
-    for _ in range(10):
-        assert_unavailable(service.pay("demo-1"))
-    assert counter(service, "payment_upstream_duration_seconds_count") == 20, "the gateway or RabbitMQ was asked"
+    paid = [service.pay().json()["orderId"] for _ in range(10)]
     assert service.get("/health").json()["rabbitmq"] == "disconnected"
     assert_refused(service.pay("empty-1", {}), 400, message="Cart is empty")
-
+    assert counter(service, "payment_outbox_orders") == 10
     away.resume()
-    deadline = time.monotonic() + 10
-    while service.pay("demo-1").status_code != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert [event["orderId"] for event in away.wait_for_orders(paid)][-10:] == paid
 
 
 def test_broker_that_hangs(start_service):
     with hanging() as port:
         service = start_service("python", PAYMENT_AMQP_PORT=port)
-        assert_unavailable(service.pay("demo-1"))
-        assert counter(service, "payment_voids_total") == 0
+        began = time.monotonic()
+        assert service.pay().status_code == 200
+        assert time.monotonic() - began < 1
 
 
 def test_wrong_broker_password(start_service):
     service = start_service("python", AMQP_PASS="wrong")
-    assert_unavailable(service.pay("demo-1"))
+    assert service.pay().status_code == 200
     report = service.get("/health").json()
     assert (report["status"], report["rabbitmq"]) == ("degraded", "disconnected")
 
 
 def test_connections_closed_by_the_broker(service, broker):
-    """The publisher connects again by itself; every order that was answered with 200 is in the queue."""
+    """The relay connects again by itself; every order that was answered with 200 is in the queue."""
     broker.take_orders()
     stop = threading.Event()
     answers = []
 
-    def shop_on(number):
+    def shop_on():
         while not stop.is_set():
-            answers.append(service.pay(f"demo-{number}", DEMO_BODY))
+            answers.append(service.pay())
 
     with ThreadPoolExecutor(4) as clients:
-        for number in range(4):
-            clients.submit(shop_on, number)
+        for _ in range(4):
+            clients.submit(shop_on)
         time.sleep(0.5)
         broker.drop_connections()
         time.sleep(1)
         stop.set()
-    assert {answer.status_code for answer in answers} <= {200, 503}
-    assert service.pay("demo-1").status_code == 200
-    paid = {answer.json()["orderId"] for answer in answers if answer.status_code == 200}
-    assert len(paid) > 0.5 * len(answers)
-    assert paid <= {event["orderId"] for _, event in broker.take_orders()}
+    assert {answer.status_code for answer in answers} == {200}
+    paid = {answer.json()["orderId"] for answer in answers}
+    assert paid <= {event["orderId"] for event in broker.wait_for_orders(paid)}

@@ -1,13 +1,17 @@
 """The flow of one payment, with doubles for what is behind it."""
 
+import time
+
 import pytest
 
-from skillupworks_payment import metrics, web
+from skillupworks_payment import idempotency, web
 from skillupworks_payment.attempts import Attempt
+from skillupworks_payment.database import from_url
 from skillupworks_payment.errors import PaymentError
-from skillupworks_payment.gateway import Declined
+from skillupworks_payment.gateway import Declined, GatewayTimeout
+from skillupworks_payment.ledger import Ledger
 from skillupworks_payment.payments import Payments
-from skillupworks_payment.publisher import NotConfirmed
+from skillupworks_payment.reconciler import Reconciler
 from skillupworks_payment.upstreams import Cart, CartItem
 from skillupworks_payment.validation import PaymentRequest
 
@@ -17,83 +21,199 @@ CART = Cart.model_construct(
 
 
 class Behind:
-    """All of Upstreams, Gateway and Publisher; writes down what it is asked."""
+    """Upstreams and Gateway; writes down what it is asked. A charge raises `problem`; `taken` is what `find` knows."""
 
-    def __init__(self, ready=True, confirms=True, charges=True, voids=True):
-        self.ready, self.confirms, self.charges, self.voids = ready, confirms, charges, voids
+    def __init__(self):
+        self.problem = None
+        self.taken = {}
         self.calls = []
-
-    def start(self):
-        pass
+        self.meanwhile = lambda order_id: None
 
     def cart_of_known_session(self, session_id):
-        self.calls.append("cart")
         return CART
 
-    def is_ready(self):
-        return self.ready
-
     def charge(self, charge):
-        self.calls.append(f"charge {charge.amount} {charge.currency}")
-        if not self.charges:
-            raise Declined
-        return "pay_1"
+        self.calls.append("charge")
+        self.meanwhile(charge.order_id)
+        if self.problem:
+            raise self.problem
+        self.taken[charge.order_id] = f"pay_{len(self.taken)}"
+        return self.taken[charge.order_id]
 
-    def publish(self, message_id, body):
-        self.calls.append("publish")
-        if not self.confirms:
-            raise NotConfirmed("no confirm")
+    def find(self, order_id):
+        return self.taken.get(order_id)
 
     def void(self, payment_id):
         self.calls.append(f"void {payment_id}")
-        if not self.voids:
-            raise TimeoutError
 
 
-def pay(behind):
-    return Payments(behind, behind, behind, "INR").pay(Attempt("demo-1"), PaymentRequest())
+@pytest.fixture
+def behind():
+    return Behind()
 
 
-def refusal(behind):
+@pytest.fixture
+def ledger(tmp_path):
+    database = from_url(f"sqlite:///{tmp_path}/ledger.db")
+    database.migrate()
+    return Ledger(database)
+
+
+@pytest.fixture
+def payments(behind, ledger):
+    return Payments(behind, behind, ledger, currency="INR", duplicate_window=600, patience=0.1)
+
+
+@pytest.fixture
+def reconcile(behind, ledger):
+    """Look twice, so that everything is due."""
+    reconciler = Reconciler(ledger, behind, gateway_timeout=-10, interval=0.001)
+
+    def look():
+        reconciler.look()
+        time.sleep(0.01)
+        reconciler.look()
+
+    return look
+
+
+def pay(payments, session_id="demo-1", key=None, body=None):
+    claim = key and idempotency.by_key(key, session_id, body or {})
+    return payments.pay(Attempt(session_id), PaymentRequest(), claim)
+
+
+def refusal(*arguments, **options):
     with pytest.raises(PaymentError) as raised:
-        pay(behind)
+        pay(*arguments, **options)
     return raised.value
 
 
-def test_charged_and_published():
-    behind = Behind()
-    assert pay(behind).payment_id == "pay_1"
-    assert behind.calls == ["cart", "charge 1000 INR", "publish"]
+def orders(ledger):
+    return [event.order_id for event in ledger.next_events(0, 100)]
 
 
-def test_nothing_is_charged_while_the_broker_is_away():
-    behind = Behind(ready=False)
-    assert refusal(behind).status == 503
-    assert behind.calls == ["cart"]
+def test_charged_and_in_the_outbox(payments, behind, ledger):
+    answer = pay(payments)
+    assert answer.status == 200
+    assert orders(ledger) == list(behind.taken)
 
 
-def test_failed_charge_makes_no_order():
-    behind = Behind(charges=False)
-    assert refusal(behind).status == 500
-    assert behind.calls == ["cart", "charge 1000 INR"]
+@pytest.mark.parametrize("key", [None, "key 1"])
+def test_repeated(payments, behind, ledger, key):
+    first, second = pay(payments, key=key), pay(payments, key=key)
+    assert (first.body, first.status) == (second.body, second.status)
+    assert (first.repeated, second.repeated) == (False, True)
+    assert len(behind.taken) == len(orders(ledger)) == 1
 
 
-@pytest.mark.parametrize(("voids", "result"), [(True, "done"), (False, "failed")])
-def test_charge_without_a_confirmed_order_is_given_back(voids, result):
-    before = metrics.voids.labels(result)._value.get()
-    behind = Behind(confirms=False, voids=voids)
-    error = refusal(behind)
-    assert (error.status, error.reason, error.retry_after) == (503, "order_not_confirmed", 5)
-    assert behind.calls == ["cart", "charge 1000 INR", "publish", "void pay_1"]
-    assert metrics.voids.labels(result)._value.get() == before + 1
+def test_key_of_another_body_or_session(payments, behind):
+    pay(payments, key="a")
+    assert refusal(payments, key="a", body={"total": 10}).status == 422
+    assert refusal(payments, "demo-2", key="a").status == 422
+    assert len(behind.taken) == 1
+
+
+def test_other_keys_are_other_payments(payments, behind):
+    pay(payments, key="a")
+    pay(payments, key="b")
+    pay(payments)
+    assert len(behind.taken) == 3
+
+
+def test_declined_payment_can_be_tried_again_at_once(payments, behind, ledger):
+    behind.problem = Declined()
+    assert refusal(payments).status == 500
+    behind.problem = None
+    assert pay(payments).status == 200
+    assert len(orders(ledger)) == 1
+
+
+def test_declined_payment_with_a_key_is_repeated(payments, behind):
+    behind.problem = Declined()
+    assert refusal(payments, key="a").status == 500
+    behind.problem = None
+    assert (pay(payments, key="a").status, len(behind.taken)) == (500, 0)
+
+
+@pytest.mark.parametrize("key", [None, "a"])
+def test_claim_of_a_payment_in_progress(payments, behind, key):
+    refused = []
+    behind.meanwhile = lambda _: refused.append(refusal(payments, key=key).status)
+    pay(payments, key=key)
+    assert (refused, len(behind.taken)) == ([409], 1)
+
+
+def test_clock_that_steps_back_opens_no_claim(payments, behind, monkeypatch):
+    pay(payments)
+    pay(payments, key="a")
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 100_000)
+    assert pay(payments).repeated
+    assert pay(payments, key="a").repeated
+    monkeypatch.setattr(time, "time", lambda: real() + 700)
+    assert not pay(payments).repeated
+    assert pay(payments, key="a").repeated
+    monkeypatch.setattr(time, "time", lambda: real() + 90_000)
+    assert not pay(payments, key="a").repeated
+
+
+def test_timeout_that_charged_gets_its_order(payments, behind, ledger, reconcile):
+    behind.problem = GatewayTimeout()
+    behind.meanwhile = lambda order_id: behind.taken.update({order_id: "pay_late"})
+    assert refusal(payments).error == "Gateway timeout"
+    assert refusal(payments).status == 409
+    reconcile()
+    assert orders(ledger) == list(behind.taken)
+    assert (pay(payments).status, len(behind.taken)) == (200, 1)
+
+
+def test_timeout_that_did_not_charge_can_be_tried_again(payments, behind, ledger, reconcile):
+    behind.problem = GatewayTimeout()
+    assert refusal(payments).status == refusal(payments, key="a").status == 500
+    reconcile()
+    behind.problem = None
+    assert pay(payments).status == 200
+    assert pay(payments, key="a").status == 500, "what the key was told stands"
+    assert len(orders(ledger)) == 1
+    assert ledger.backlog().unresolved == 0
+
+
+def test_charge_after_closing_is_given_back(payments, behind, ledger, reconcile):
+    behind.problem = GatewayTimeout()
+    refusal(payments)
+    reconcile()
+    ((closed,)) = ledger.unresolved(most_checks=8)
+    behind.taken[closed.order_id] = "pay_late"
+    reconcile()
+    reconcile()
+    assert behind.calls == ["charge", "void pay_late"]
+    assert orders(ledger) == []
+
+
+def test_answer_after_closing_is_given_back(payments, behind, ledger, reconcile):
+    behind.meanwhile = lambda _: reconcile()
+    assert refusal(payments).status == 500
+    assert behind.calls == ["charge", "void pay_0"]
+    assert orders(ledger) == []
+
+
+def test_killed_before_the_record(payments, behind, ledger, reconcile):
+    behind.problem = KeyboardInterrupt()
+    behind.meanwhile = lambda order_id: behind.taken.update({order_id: "pay_1"})
+    with pytest.raises(KeyboardInterrupt):
+        pay(payments, key="a")
+    assert refusal(payments, key="a").status == 409
+    reconcile()
+    assert orders(ledger) == list(behind.taken)
+    assert (pay(payments, key="a").status, len(behind.taken)) == (200, 1)
 
 
 def test_bug_is_answered_without_its_text_and_logged_with_its_stack(caplog):
     class Broken:
-        def pay(self, attempt, request):
+        def pay(self, attempt, request, key):
             raise RuntimeError("the inside")
 
-    client = web.create_app(Broken(), health=None, release="test").test_client()
+    client = web.create_app(Broken(), health=None, ledger=None, release="test").test_client()
     response = client.post("/pay/demo-1", json={})
     assert response.status_code == 500
     assert response.json == {"status": "error", "message": "Internal server error"}

@@ -8,7 +8,7 @@ import pytest
 
 from broker import PASSWORD
 from service import APP
-from skillupworks_payment import gateway
+from skillupworks_payment import database, gateway
 from skillupworks_payment.settings import Settings, SettingsError
 
 GOOD = {
@@ -26,6 +26,10 @@ def test_defaults():
     assert (settings.cart.port, settings.user.port, settings.amqp.port, settings.port) == (8083, 8081, 5672, 8084)
     assert (settings.queue, settings.currency, settings.amqp_vhost) == ("order-processing", "INR", "/")
     assert settings.connect_timeout + settings.read_timeout < 3
+    assert settings.gateway_timeout < 3
+    assert settings.ledger_url == "sqlite:////var/lib/skillupworks/payment/ledger.db"
+    directory = Settings.from_environment(GOOD | {"STATE_DIRECTORY": "/a:/b"}).ledger_url
+    assert directory == "sqlite:////a/ledger.db"
 
 
 def test_the_password_is_not_shown():
@@ -57,6 +61,8 @@ def test_missing(name, missing):
         ("PAYMENT_CONNECT_TIMEOUT", "0"),
         ("PAYMENT_READ_TIMEOUT", "soon"),
         ("PAYMENT_GATEWAY_TIMEOUT", "61"),
+        ("PAYMENT_RECONCILE_INTERVAL", "never"),
+        ("PAYMENT_DUPLICATE_WINDOW", "-1"),
         ("PAYMENT_LOG_DIR", "/no/such/directory"),
     ],
 )
@@ -66,11 +72,27 @@ def test_wrong(name, value):
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["https://rzp_key:secret@razorpay.com/", "sandbox://", "sandbox://approve?delay=1"])
+@pytest.mark.parametrize(
+    "url", ["https://rzp_key:secret@razorpay.com/", "sandbox://", "sandbox://approve?delay=1", "sandbox://host"]
+)
 def test_only_the_sandbox_is_a_gateway(url):
     with pytest.raises(SettingsError, match=r"^PAYMENT_GATEWAY is .*write sandbox://approve") as raised:
         gateway.from_settings(Settings.from_environment(GOOD | {"PAYMENT_GATEWAY": url}))
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite:///relative.db", "mysql://root:secret@host/db", "postgresql://host", "secret", "sqlite://"]
+)
+def test_ledger_that_cannot_be(url):
+    with pytest.raises(SettingsError, match=r"^PAYMENT_LEDGER_URL is .*: write sqlite:////") as raised:
+        database.from_url(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_ledger_that_cannot_be_written(tmp_path):
+    with pytest.raises(SettingsError, match=r"^PAYMENT_LEDGER_URL is .*/none/ledger.db': write a path .* \("):
+        database.from_url(f"sqlite:///{tmp_path}/none/ledger.db").migrate()
 
 
 def test_password_from_a_credential(tmp_path):

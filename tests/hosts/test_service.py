@@ -33,6 +33,9 @@ Environment=PAYMENT_LOG_DIR={payment_log_dir}
 # The password of AMQP_USER: a file that only this service can read, never an environment variable.
 LoadCredential=amqp_password:{payment_config_dir}/credentials/amqp_password
 {runtime}
+# The ledger: kept through releases, the service's own.
+StateDirectory=skillupworks/payment
+StateDirectoryMode=0700
 # Stop the master alone: it lets its workers answer what is in flight.
 KillMode=mixed
 TimeoutStopSec=20
@@ -42,7 +45,7 @@ StandardOutput=journal
 StandardError=journal
 SyslogIdentifier=payment
 
-# Sandbox: the service reads its release and writes its log, no more.
+# Sandbox: the service reads its release, writes its ledger and its log, no more.
 NoNewPrivileges=true
 CapabilityBoundingSet=
 ProtectSystem=strict
@@ -72,6 +75,9 @@ ExecStart={payment_link}/venv/bin/uwsgi --ini {payment_link}/payment.ini""",
 Environment=PAYMENT_BIND={payment_bind_address}
 ExecStart={payment_link}/venv/bin/python {payment_link}/payment.py""",
 }
+
+
+STATE = "/var/lib/skillupworks/payment"
 
 
 @pytest.fixture(scope="module")
@@ -151,13 +157,20 @@ def test_the_sandbox_holds(host, service):
 
 
 def test_the_service_sees_a_read_only_system(host, settings, service):
-    """But for its log directory: the mount points of the running process, each with its options."""
+    """But for its log and its ledger: the mount points of the running process, each with its options."""
     mounts = host.check_output(f"cat /proc/{service['MainPID']}/mountinfo").splitlines()
     options = {line.split()[4]: line.split()[5].split(",") for line in mounts}
     assert "ro" in options["/"]
     assert "rw" in options[settings["payment_log_dir"]]
+    assert "rw" in options[STATE]
     writable = [point for point in options if point.startswith((settings["payment_root"], "/usr", "/etc"))]
     assert [point for point in writable if "rw" in options[point]] == []
+
+
+def test_the_ledger_is_the_services_alone(host, settings):
+    directory, ledger = host.file(STATE), host.file(f"{STATE}/ledger.db")
+    assert (directory.user, directory.mode) == (settings["payment_run_as"], 0o700)
+    assert (ledger.user, ledger.is_file) == (settings["payment_run_as"], True)
 
 
 def test_uwsgi_is_configured_from_the_inventory(host, settings):

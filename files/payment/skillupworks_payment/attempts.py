@@ -20,11 +20,15 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Attempt:
-    """What becomes known of a payment on its way; `amount` is in minor units."""
+    """What becomes known of a payment on its way; `amount` is in minor units.
+
+    `repeated` when it was answered with what an earlier attempt came to.
+    """
 
     session_id: str
     order_id: str | None = None
     amount: int | None = None
+    repeated: bool = False
 
 
 @contextmanager
@@ -35,6 +39,8 @@ def recorded(session_id: str) -> Iterator[Attempt]:
     outcome, reason = metrics.SUCCESS, "paid"
     try:
         yield attempt
+        if attempt.repeated:
+            outcome, reason = metrics.REPEATED, "answered_before"
     except PaymentError as error:
         outcome, reason = error.outcome, error.reason
         raise

@@ -44,6 +44,16 @@ def charge_failed(reason: str, error: str) -> PaymentError:
     return PaymentError(500, reason, "Payment processing failed", error=error)
 
 
+def in_progress() -> PaymentError:
+    """409: the same payment is being made, or its outcome is being found out."""
+    return PaymentError(409, "in_progress", "The same payment is in progress", retry_after=1)
+
+
+def key_reused() -> PaymentError:
+    """422: the idempotency key belongs to another request."""
+    return PaymentError(422, "key_reused", "Idempotency-Key was used for another session or body")
+
+
 def unavailable(reason: str, message: str) -> PaymentError:
-    """503: a service behind this one cannot do its part now; nobody was charged, and trying again is safe."""
+    """503: a service behind this one cannot do its part now. Trying again is safe."""
     return PaymentError(503, reason, message, retry_after=5)

@@ -1,14 +1,24 @@
 """Payment gateways: what one must do, and the sandbox, which is the only one in this version."""
 
+import json
 import re
 import secrets
+import threading
 import time
-from dataclasses import dataclass
-from typing import Protocol
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import urllib3
+from urllib3.exceptions import HTTPError, NewConnectionError
 
 from .settings import Settings, SettingsError
 
 _SANDBOX_URL = re.compile(r"sandbox://(?P<behaviour>approve|decline|timeout)/?(\?delay_ms=(?P<delay_ms>[0-9]{1,5}))?")
+_REMOTE_URL = re.compile(r"sandbox://(?P<host>[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})/?")
+_REMEMBERED = 100_000  # payments that the sandbox in this process can find again
 
 
 @dataclass(frozen=True)
@@ -22,32 +32,46 @@ class Charge:
 
 
 class Declined(Exception):
-    """The gateway did not take the money."""
+    """The gateway did not take the money, and will not."""
 
 
-class GatewayTimeout(Exception):
-    """The gateway did not answer in time, and may have taken the money."""
+class OutcomeUnknown(Exception):
+    """The gateway may have taken the money. `reason` is for the log, `text` for the client."""
+
+    reason, text = "gateway_error", "Gateway error"
+
+
+class GatewayTimeout(OutcomeUnknown):
+    """It did not answer in time."""
+
+    reason, text = "gateway_timeout", "Gateway timeout"
 
 
 class Gateway(Protocol):
     """Takes money and gives it back; shared by threads, and every call ends within PAYMENT_GATEWAY_TIMEOUT."""
 
     def charge(self, charge: Charge) -> str:
-        """Take the money and return the gateway's payment id; Declined or GatewayTimeout otherwise."""
+        """Take the money and return the gateway's payment id; Declined or OutcomeUnknown otherwise."""
+
+    def find(self, order_id: str) -> str | None:
+        """The id of the payment that took money for the order, if there is one; OutcomeUnknown when it cannot tell."""
 
     def void(self, payment_id: str) -> None:
-        """Give back all of what a payment took."""
+        """Give back all of what a payment took; OutcomeUnknown when it may not have."""
 
 
 class SandboxGateway:
     """Moves no money. Made from `sandbox://approve`, `sandbox://decline` or `sandbox://timeout`.
 
-    `?delay_ms=N` makes each call take that long, as a real gateway's does; one that times out takes the whole timeout.
+    `?delay_ms=N` makes each charge take that long, as a real gateway's does; one that times out takes the whole
+    timeout. It remembers its payments in this process only.
     """
 
     def __init__(self, behaviour: str, delay: float, timeout: float) -> None:
         self._behaviour = behaviour
         self._delay = timeout if behaviour == "timeout" else delay
+        self._taken: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
 
     def charge(self, charge: Charge) -> str:
         time.sleep(self._delay)
@@ -55,10 +79,78 @@ class SandboxGateway:
             raise GatewayTimeout
         if self._behaviour == "decline":
             raise Declined
-        return f"pay_{secrets.token_hex(7)}"
+        payment_id = f"pay_{secrets.token_hex(7)}"
+        with self._lock:
+            self._taken[charge.order_id] = payment_id
+            if len(self._taken) > _REMEMBERED:
+                self._taken.popitem(last=False)
+        return payment_id
+
+    def find(self, order_id: str) -> str | None:
+        return self._taken.get(order_id)
 
     def void(self, payment_id: str) -> None:
         time.sleep(self._delay)
+
+
+class RemoteSandboxGateway:
+    """Moves no money either, in a process of its own: testbed/neighbours/gateway.py. `sandbox://HOST:PORT`.
+
+    Nothing is sent twice: what a call that brought no answer has done, `find` tells.
+    """
+
+    def __init__(self, host: str, port: int, timeout: float, concurrency: int) -> None:
+        self._timeout = timeout
+        self._pool = urllib3.HTTPConnectionPool(host, port, timeout=timeout, maxsize=concurrency, retries=False)
+        # A socket's timeout is per read: a gateway that trickles is left to a thread when the time is up.
+        self._threads = ThreadPoolExecutor(4 * concurrency, thread_name_prefix="gateway")
+
+    def charge(self, charge: Charge) -> str:
+        try:
+            status, answer = self._call("POST", "/charges", asdict(charge))
+        except NewConnectionError as error:
+            raise Declined from error  # it never heard of it
+        if status == 402:
+            raise Declined
+        if status != 200:
+            raise OutcomeUnknown(f"answered {status}")
+        return answer["payment_id"]
+
+    def find(self, order_id: str) -> str | None:
+        status, answer = self._ask("GET", f"/charges/{quote(order_id, safe='')}")
+        if status == 404:
+            return None
+        if status != 200:
+            raise OutcomeUnknown(f"answered {status}")
+        return answer["payment_id"]
+
+    def void(self, payment_id: str) -> None:
+        status, _ = self._ask("POST", f"/refunds/{quote(payment_id, safe='')}", {})
+        if status != 200:
+            raise OutcomeUnknown(f"answered {status}")
+
+    def _ask(self, method: str, path: str, document: Any = None) -> tuple[int, Any]:
+        try:
+            return self._call(method, path, document)
+        except NewConnectionError as error:
+            raise OutcomeUnknown("cannot be reached") from error
+
+    def _call(self, method: str, path: str, document: Any = None) -> tuple[int, Any]:
+        """Status and answer; NewConnectionError when nothing was sent, OutcomeUnknown when nothing usable came."""
+        try:
+            return self._threads.submit(self._exchange, method, path, document).result(self._timeout)
+        except NewConnectionError:
+            raise
+        except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
+            raise GatewayTimeout(str(error)) from error
+        except (HTTPError, ValueError, KeyError, TypeError) as error:
+            raise OutcomeUnknown(repr(error)) from error
+
+    def _exchange(self, method: str, path: str, document: Any) -> tuple[int, Any]:
+        body = None if document is None else json.dumps(document).encode()
+        headers = {"Content-Type": "application/json"}
+        response = self._pool.request(method, path, body=body, headers=headers, redirect=False)
+        return response.status, json.loads(response.data)
 
 
 def from_settings(settings: Settings) -> Gateway:
@@ -68,10 +160,12 @@ def from_settings(settings: Settings) -> Gateway:
         raise SettingsError(
             f"PAYMENT_GATEWAY is {scheme}://...: this version has no gateway that moves money, write sandbox://approve"
         )
+    if remote := _REMOTE_URL.fullmatch(settings.gateway_url):
+        return RemoteSandboxGateway(remote["host"], int(remote["port"]), settings.gateway_timeout, settings.threads)
     sandbox = _SANDBOX_URL.fullmatch(settings.gateway_url)
     if not sandbox:
         raise SettingsError(
             f"PAYMENT_GATEWAY is {settings.gateway_url!r}: write sandbox://approve, sandbox://decline or "
-            "sandbox://timeout, with ?delay_ms=5 behind it for a gateway that takes its time"
+            "sandbox://timeout, with ?delay_ms=5 behind it for a gateway that takes its time, or sandbox://HOST:PORT"
         )
     return SandboxGateway(sandbox["behaviour"], int(sandbox["delay_ms"] or 0) / 1000, settings.gateway_timeout)

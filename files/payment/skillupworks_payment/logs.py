@@ -16,7 +16,8 @@ def configure(log_dir: Path | None) -> None:
     opens it anew after logrotate has moved it away.
     """
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the publisher says in one line what pika does in ten
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the relay says in one line what pika does in ten
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if log_dir:
         try:

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 SUCCESS = "success"
+REPEATED = "repeated"  # answered with what an earlier attempt came to
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -22,7 +25,7 @@ _started = time.time()
 
 attempts = Counter("payment_attempts", "Payment attempts by how they ended.", ["outcome", "reason"])
 durations = Histogram("payment_duration_seconds", "Time to answer a payment attempt.", ["outcome"], buckets=_BUCKETS)
-voids = Counter("payment_voids", "Charges given back because their order could not be handed over.", ["result"])
+reconciled = Counter("payment_reconciled", "Payments whose outcome was found out afterwards.", ["outcome"])
 _call_durations = Histogram(
     "payment_upstream_duration_seconds", "Time that a call to a service behind took.", ["upstream"], buckets=_BUCKETS
 )
@@ -43,14 +46,15 @@ def upstream_call(upstream: str) -> Iterator[None]:
 
 
 def summary() -> dict[str, int | str]:
-    """The guide's figures since the service started. Every attempt counts; one that made no order has failed.
+    """The guide's figures since the service started. Every attempt counts but a repeated one; one that made no order
+    has failed.
 
     `success_rate` is rounded down, so that 100% means that none failed; it is 100% before the first attempt.
     """
     total = successful = 0
     for family in _registry().collect():
         for sample in family.samples:
-            if sample.name == "payment_attempts_total":
+            if sample.name == "payment_attempts_total" and sample.labels["outcome"] != REPEATED:
                 total += int(sample.value)
                 successful += int(sample.value) if sample.labels["outcome"] == SUCCESS else 0
     return {
@@ -62,10 +66,16 @@ def summary() -> dict[str, int | str]:
     }
 
 
-def exposition(accept: str) -> tuple[bytes, str]:
-    """Prometheus or OpenMetrics text, as the Accept header wants it, and its content type."""
+def exposition(accept: str, gauges: dict[str, tuple[str, float]]) -> tuple[bytes, str]:
+    """Prometheus or OpenMetrics text, as the Accept header wants it, and its content type.
+
+    `gauges` are added to what is counted here: name, and help text and value.
+    """
     encode, content_type = choose_encoder(accept)
-    return encode(_registry()), content_type
+    registry = CollectorRegistry()
+    registry.register(_Gauges(gauges))
+    counted, own = encode(_registry()), encode(registry)
+    return counted.removesuffix(b"# EOF\n") + own, content_type
 
 
 def uptime(seconds: float) -> str:
@@ -76,6 +86,17 @@ def uptime(seconds: float) -> str:
     if days:
         return f"{days}d {hour}h"
     return f"{hour}h {minute}m" if hours else f"{minute}m {second}s"
+
+
+class _Gauges(Collector):
+    """Figures that are known for the whole service, and need no adding up."""
+
+    def __init__(self, gauges: dict[str, tuple[str, float]]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        for name, (text, value) in self._gauges.items():
+            yield GaugeMetricFamily(name, text, value)
 
 
 def _registry() -> CollectorRegistry:

@@ -5,6 +5,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from . import clock, money
 from .gateway import Charge
@@ -13,50 +14,55 @@ from .upstreams import Cart
 
 @dataclass(frozen=True)
 class Order:
-    """A cart that was paid for."""
+    """A cart that was paid for: the `draft` of before the charge, and what came of that."""
 
-    charge: Charge
+    draft: dict[str, Any]
     payment_id: str
-    session_id: str
-    cart: Cart
     placed_at: datetime
 
     @property
     def order_id(self) -> str:
-        return self.charge.order_id
+        return self.draft["orderId"]
+
+    @property
+    def session_id(self) -> str:
+        return self.draft["sessionId"]
 
     @property
     def amount(self) -> int | float:
         """What was charged, in major units as JSON has them."""
-        return money.to_json(self.charge.amount)
+        return self.draft["amount"]
 
     @property
     def timestamp(self) -> str:
         return clock.rfc3339(self.placed_at)
 
-    def event(self) -> bytes:
+    def event(self) -> str:
         """The event's JSON body."""
-        event = {
-            "orderId": self.order_id,
-            "sessionId": self.session_id,
-            "paymentId": self.payment_id,
-            "paymentMethod": self.charge.method,
-            "amount": self.amount,
-            "amountMinor": self.charge.amount,
-            "currency": self.charge.currency,
-            "tax": money.to_json(self.cart.tax),
-            "items": [
-                {
-                    "sku": item.sku,
-                    "qty": item.qty,
-                    "price": money.to_json(item.price),
-                    "subtotal": money.to_json(item.subtotal),
-                }
-                for item in self.cart.items
-            ],
-            "timestamp": self.timestamp,
-        }
-        return json.dumps(event, separators=(",", ":")).encode()
+        paid = {"paymentId": self.payment_id, "timestamp": self.timestamp}
+        return json.dumps(self.draft | paid, separators=(",", ":"))
+
+
+def draft(charge: Charge, session_id: str, cart: Cart) -> dict[str, Any]:
+    """The event of the order that the charge is going to make, as far as it is known before."""
+    return {
+        "orderId": charge.order_id,
+        "sessionId": session_id,
+        "paymentMethod": charge.method,
+        "amount": money.to_json(charge.amount),
+        "amountMinor": charge.amount,
+        "currency": charge.currency,
+        "tax": money.to_json(cart.tax),
+        "items": [
+            {
+                "sku": item.sku,
+                "qty": item.qty,
+                "price": money.to_json(item.price),
+                "subtotal": money.to_json(item.subtotal),
+            }
+            for item in cart.items
+        ],
+    }
 
 
 def new_order_id() -> str:

@@ -1,16 +1,21 @@
-"""One payment, from a valid request to an order that RabbitMQ has."""
+"""One payment, from a valid request to an order that is in the ledger."""
 
 import logging
+import time
 from collections import Counter
 
-from . import clock, metrics, money
+from . import answers, clock, idempotency, metrics, money, orders
+from .answers import Answer
 from .attempts import Attempt
-from .errors import PaymentError, charge_failed, invalid, unavailable
-from .gateway import Charge, Declined, Gateway, GatewayTimeout
+from .database import LedgerUnavailable
+from .errors import charge_failed, in_progress, invalid, key_reused, unavailable
+from .gateway import Charge, Declined, Gateway, OutcomeUnknown
+from .ledger import Claim, Ledger, NewPayment, Standing
 from .orders import Order, new_order_id
-from .publisher import NotConfirmed, Publisher
 from .upstreams import Cart, Upstreams
 from .validation import PaymentRequest
+
+_POLL = 0.02  # seconds between two looks at how a payment ends that another request makes
 
 log = logging.getLogger(__name__)
 
@@ -18,53 +23,93 @@ log = logging.getLogger(__name__)
 class Payments:
     """Makes payments. One serves all threads of a process."""
 
-    def __init__(self, upstreams: Upstreams, gateway: Gateway, publisher: Publisher, currency: str) -> None:
+    def __init__(
+        self,
+        upstreams: Upstreams,
+        gateway: Gateway,
+        ledger: Ledger,
+        *,
+        currency: str,
+        duplicate_window: float,
+        patience: float,
+    ) -> None:
+        """Requests without a key wait `patience` seconds for the outcome of one that was first."""
         self._upstreams = upstreams
         self._gateway = gateway
-        self._publisher = publisher
+        self._ledger = ledger
         self._currency = currency
+        self._duplicate_window = duplicate_window
+        self._patience = patience
 
-    def pay(self, attempt: Attempt, request: PaymentRequest) -> Order:
-        """Charge the cart of the attempt's session and hand over the order; PaymentError says why there is none.
+    def pay(self, attempt: Attempt, request: PaymentRequest, key: Claim | None = None) -> Answer:
+        """Charge the cart of the attempt's session, once: 200, or 500 when the gateway did not take the money.
 
-        Nothing is charged while RabbitMQ is known to be away, and a charge whose order RabbitMQ does not confirm is
-        given back. `attempt` is told the amount and the order id as soon as there are any.
+        A repeated request gets the answer of the first; PaymentError for every other end. `attempt` is told the amount
+        and the order id as soon as there are any.
         """
-        self._publisher.start()
+        try:
+            return self._pay(attempt, request, key)
+        except LedgerUnavailable as error:
+            log.error("the ledger cannot be used: %s", error)
+            raise unavailable("ledger_unavailable", "Payments cannot be recorded at the moment") from error
+
+    def _pay(self, attempt: Attempt, request: PaymentRequest, key: Claim | None) -> Answer:
+        # A key is looked up before the cart is asked for: once paid, that may be empty.
+        if key and (standing := self._ledger.standing(key.name)) and not standing.is_over(key.lifetime):
+            return self._repeat(attempt, key, standing)
         cart = self._upstreams.cart_of_known_session(attempt.session_id)
         compare(request, cart)
         attempt.amount = cart.total
-        if not self._publisher.is_ready():
-            raise _orders_unavailable("broker_unavailable")
-        attempt.order_id = new_order_id()
-        charge = Charge(attempt.order_id, cart.total, self._currency, request.payment_method)
-        payment_id = self._charge(charge)
-        order = Order(charge, payment_id, attempt.session_id, cart, clock.now())
-        try:
-            self._publisher.publish(order.order_id, order.event())
-        except NotConfirmed as error:
-            log.error("order %s was not confirmed, giving payment %s back: %s", order.order_id, payment_id, error)
-            self._void(payment_id)
-            raise _orders_unavailable("order_not_confirmed") from error
-        return order
+        claim = key or idempotency.by_cart(attempt.session_id, cart, self._duplicate_window)
+        charge = Charge(new_order_id(), cart.total, self._currency, request.payment_method)
+        draft = orders.draft(charge, attempt.session_id, cart)
+        payment = NewPayment(charge.order_id, attempt.session_id, charge.amount, charge.currency, draft)
+        if standing := self._ledger.open(payment, claim):
+            return self._repeat(attempt, claim, standing)
+        attempt.order_id = charge.order_id
+        return self._charge(charge, claim, attempt.session_id, draft)
 
-    def _charge(self, charge: Charge) -> str:
+    def _repeat(self, attempt: Attempt, claim: Claim, standing: Standing) -> Answer:
+        """The answer of the payment that has the claim."""
+        if standing.request_hash != claim.request_hash:
+            raise key_reused()
+        attempt.order_id = standing.order_id
+        deadline = time.monotonic() + (0 if claim.survives else self._patience)
+        while not standing.has_ended:
+            if time.monotonic() > deadline:
+                raise in_progress()
+            time.sleep(_POLL)
+            standing = self._ledger.outcome(standing.order_id)
+        attempt.repeated = True
+        return Answer(standing.answer.status, standing.answer.body, repeated=True)
+
+    def _charge(self, charge: Charge, claim: Claim, session_id: str, draft: dict) -> Answer:
         try:
             with metrics.upstream_call("gateway"):
-                return self._gateway.charge(charge)
+                payment_id = self._gateway.charge(charge)
         except Declined as error:
-            raise charge_failed("declined", "Payment declined") from error
-        except GatewayTimeout as error:
-            raise charge_failed("gateway_timeout", "Gateway timeout") from error
+            refusal = charge_failed("declined", "Payment declined")
+            self._ledger.decline(charge.order_id, answers.failure(refusal, session_id), claim)
+            raise refusal from error
+        except OutcomeUnknown as error:
+            log.warning("it is not known whether the gateway took the money of %s: %s", charge.order_id, error)
+            refusal = charge_failed(error.reason, error.text)
+            self._ledger.doubt(charge.order_id, answers.failure(refusal, session_id))
+            raise refusal from error
+        order = Order(draft, payment_id, clock.now())
+        answer = answers.success(order)
+        if self._ledger.pay(charge.order_id, payment_id, answer, order.event()):
+            return answer
+        return self._too_late(charge.order_id, payment_id)
 
-    def _void(self, payment_id: str) -> None:
-        try:
-            self._gateway.void(payment_id)
-        except Exception:
-            metrics.voids.labels("failed").inc()
-            log.exception("payment %s was charged without an order and could not be given back", payment_id)
-        else:
-            metrics.voids.labels("done").inc()
+    def _too_late(self, order_id: str, payment_id: str) -> Answer:
+        """The gateway took so long that the payment was looked into meanwhile: what that found is what counts."""
+        standing = self._ledger.outcome(order_id)
+        if standing and standing.answer and standing.answer.status == 200:
+            return standing.answer
+        log.error("payment %s of %s came too late, giving it back", payment_id, order_id)
+        self._gateway.void(payment_id)
+        raise charge_failed("gateway_timeout", "Gateway timeout")
 
 
 def compare(request: PaymentRequest, cart: Cart) -> None:
@@ -81,7 +126,3 @@ def compare(request: PaymentRequest, cart: Cart) -> None:
         lines[item.sku, item.qty, item.price] -= 1
     if lines.total():
         raise invalid("items", "items lacks some of the cart's")
-
-
-def _orders_unavailable(reason: str) -> PaymentError:
-    return unavailable(reason, "Orders cannot be taken at the moment")

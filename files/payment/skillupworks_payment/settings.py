@@ -40,6 +40,9 @@ class Settings:
     queue: str
     gateway_url: str
     gateway_timeout: float
+    ledger_url: str = field(repr=False)
+    duplicate_window: float
+    reconcile_interval: float
     currency: str
     bind: str
     port: int
@@ -63,13 +66,21 @@ class Settings:
             amqp_password=read.password("AMQP_PASS", credential="amqp_password"),
             queue=read.text("PAYMENT_QUEUE", "order-processing"),
             gateway_url=read.text("PAYMENT_GATEWAY"),
-            gateway_timeout=read.seconds("PAYMENT_GATEWAY_TIMEOUT", 5.0),
+            gateway_timeout=read.seconds("PAYMENT_GATEWAY_TIMEOUT", 2.5),
+            ledger_url=read.text("PAYMENT_LEDGER_URL", f"sqlite:///{_state_directory(environ)}/ledger.db"),
+            duplicate_window=float(read.integer("PAYMENT_DUPLICATE_WINDOW", 600, 0, 86_400)),
+            reconcile_interval=read.seconds("PAYMENT_RECONCILE_INTERVAL", 30.0),
             currency=read.currency("PAYMENT_CURRENCY", "INR"),
             bind=read.host("PAYMENT_BIND", "0.0.0.0"),
             port=read.port("PAYMENT_PORT", 8084),
             threads=read.integer("PAYMENT_THREADS", 8, 1, 256),
             log_dir=read.directory("PAYMENT_LOG_DIR"),
         )
+
+
+def _state_directory(environ: Mapping[str, str]) -> str:
+    """What systemd's StateDirectory= made, else the place where that would be."""
+    return environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/skillupworks/payment"
 
 
 class _Reader:

@@ -1,7 +1,7 @@
 """What a client may send: the session id of the path and the JSON body of a payment."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
@@ -48,8 +48,8 @@ def check_session_id(text: str) -> None:
         )
 
 
-def payment_request(media_type: str, body: bytes) -> PaymentRequest:
-    """Read a body; PaymentError 415, or 400 naming the first field that is wrong."""
+def payment_request(media_type: str, body: bytes) -> tuple[PaymentRequest, dict[str, Any]]:
+    """Read a body, and return also all that it says; PaymentError 415, or 400 naming the first field that is wrong."""
     if media_type != "application/json":
         raise PaymentError(415, "unsupported_media_type", "Content-Type must be application/json")
     try:
@@ -59,7 +59,7 @@ def payment_request(media_type: str, body: bytes) -> PaymentRequest:
     if not isinstance(document, dict):
         raise invalid(None, "Body must be a JSON object")
     try:
-        return PaymentRequest.model_validate(document)
+        return PaymentRequest.model_validate(document), document
     except ValidationError as error:
         field, problem = first_problem(error)
         raise invalid(field, f"{field}: {problem}") from error

@@ -1,20 +1,22 @@
 """The HTTP interface: requests in, JSON out, errors included."""
 
 import logging
-from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
-from . import attempts, metrics, validation
+from . import answers, attempts, idempotency, metrics, validation
+from .answers import Answer
+from .database import LedgerUnavailable
 from .errors import PaymentError, invalid
 from .health import Health
+from .ledger import Ledger
 from .payments import Payments
 
 log = logging.getLogger(__name__)
 
 
-def create_app(payments: Payments, health: Health, release: str) -> Flask:
+def create_app(payments: Payments, health: Health, ledger: Ledger, release: str) -> Flask:
     """The WSGI application. Every answer is JSON, but for the Prometheus text of /metrics."""
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # fields in the order of the documentation
@@ -26,42 +28,32 @@ def create_app(payments: Payments, health: Health, release: str) -> Flask:
         return {"status": "alive", "release": release}
 
     @app.get("/health")
-    def report_health() -> dict[str, str]:
+    def report_health() -> dict[str, str | int]:
         return health.report()
 
     @app.get("/metrics")
     def report_metrics() -> Response | dict[str, int | str]:
         accept = request.headers.get("Accept", "")
         if "application/json" not in accept and ("text/plain" in accept or "openmetrics" in accept):
-            text, content_type = metrics.exposition(accept)
+            text, content_type = metrics.exposition(accept, _gauges(ledger))
             return Response(text, content_type=content_type)
         return metrics.summary()
 
     @app.post("/pay/<session_id>")
-    def pay(session_id: str) -> dict[str, Any]:
+    def pay(session_id: str) -> Response:
         with attempts.recorded(session_id) as attempt:
             validation.check_session_id(session_id)
-            order = payments.pay(attempt, validation.payment_request(request.mimetype, _body()))
-        return {
-            "status": "success",
-            "orderId": order.order_id,
-            "sessionId": session_id,
-            "amount": order.amount,
-            "paymentId": order.payment_id,
-            "message": "Payment processed successfully",
-            "timestamp": order.timestamp,
-        }
+            payment, document = validation.payment_request(request.mimetype, _body())
+            key = request.headers.get("Idempotency-Key")
+            claim = None if key is None else idempotency.by_key(key, session_id, document)
+            return _response(payments.pay(attempt, payment, claim))
 
     @app.errorhandler(PaymentError)
-    def refuse(error: PaymentError) -> tuple[dict[str, str], int, dict[str, str]]:
-        body = {"status": "error", "message": error.message}
-        if error.error:
-            body["error"] = error.error
-        elif error.field != "sessionId":
-            body["sessionId"] = request.view_args["session_id"]
-        if error.field:
-            body["field"] = error.field
-        return body, error.status, {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+    def refuse(error: PaymentError) -> Response:
+        response = _response(answers.failure(error, request.view_args["session_id"]))
+        if error.retry_after:
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:
@@ -77,6 +69,27 @@ def create_app(payments: Payments, health: Health, release: str) -> Flask:
         return {"status": "error", "message": "Internal server error"}, 500
 
     return app
+
+
+def _response(answer: Answer) -> Response:
+    response = Response(answer.body, answer.status, content_type="application/json")
+    if answer.repeated:
+        response.headers["Idempotency-Replayed"] = "true"
+    return response
+
+
+def _gauges(ledger: Ledger) -> dict[str, tuple[str, float]]:
+    """What is still to do, for Prometheus; nothing while the ledger cannot be asked."""
+    try:
+        backlog = ledger.backlog()
+    except LedgerUnavailable as error:
+        log.warning("the ledger cannot be used: %s", error)
+        return {}
+    return {
+        "payment_outbox_orders": ("Paid orders that RabbitMQ has not confirmed yet.", backlog.unpublished),
+        "payment_outbox_oldest_seconds": ("How long the oldest of them waits.", backlog.oldest),
+        "payment_unresolved": ("Payments whose outcome is not known yet.", backlog.unresolved),
+    }
 
 
 def _body() -> bytes:

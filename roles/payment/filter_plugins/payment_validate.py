@@ -114,14 +114,10 @@ def file_of(problem: str, inventory_file: str) -> str:
     folder = Path(inventory_file).parent
     of_all = [folder / "group_vars/all.yml", *sorted(folder.glob("group_vars/all/**/*.yml"))]
     of_groups = [file for file in sorted(folder.glob("group_vars/**/*.yml")) if file not in of_all]
-    files = [
-        *of_all,
-        *of_groups,
-        *sorted(folder.glob("host_vars/**/*.yml")),
-    ]  # as Ansible has them, the last one counts
-    return next(
-        (str(file) for file in reversed(files) if file.exists() and setting.search(file.read_text())), inventory_file
-    )
+    for file in reversed([*of_all, *of_groups, *sorted(folder.glob("host_vars/**/*.yml"))]):  # the last one counts
+        if file.exists() and setting.search(file.read_text()):
+            return str(file)
+    return inventory_file
 
 
 def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:

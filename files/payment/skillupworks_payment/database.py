@@ -1,0 +1,71 @@
+"""Where the ledger's tables are: what a database has to do for the ledger.
+
+Connections are opened at the first use and not before, so that a process which forks has none to share.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, Insert, Table
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from .settings import SettingsError
+
+TIMEOUT = 2.0  # seconds that a request waits for the ledger
+
+T = TypeVar("T")
+
+
+class LedgerUnavailable(Exception):
+    """The ledger did not do it in time. A write that was on its way may be done all the same."""
+
+
+class Election(Protocol):
+    """Being the one that publishes and reconciles. It ends with the process, whatever ends it."""
+
+    def holds(self) -> bool:
+        """Whether this one is still elected."""
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for `Database.wake` of any process, no longer than `seconds`; whether there was one."""
+
+
+class Database(Protocol):
+    """Shared by threads. Every method but `elected` raises LedgerUnavailable when it cannot be done in time."""
+
+    def migrate(self) -> None:
+        """Make or complete the tables; one process does it, others wait. Leaves no connection open."""
+
+    def write(self, operation: Callable[[Connection], T]) -> T:
+        """Run `operation` in a transaction and return what it returns once that is safely on disk.
+
+        It may be run more than once, of which only the last counts, and must not do anything but use the connection.
+        """
+
+    def read(self, operation: Callable[[Connection], T]) -> T:
+        """Run `operation`, which only reads."""
+
+    def insert_new(self, table: Table) -> Insert:
+        """An INSERT that does nothing, and says so by its rowcount, when the key exists."""
+
+    def wake(self) -> None:
+        """Tell the elected process that there is something to do; never waits."""
+
+    def elected(self) -> AbstractContextManager[Election]:
+        """Wait, for ever, to be elected; the end of the context gives it up."""
+
+
+def from_url(url: str) -> Database:
+    """The database of a PAYMENT_LEDGER_URL; SettingsError when there is none for it."""
+    wanted = "write sqlite:////absolute/path/of/ledger.db"
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise SettingsError(f"PAYMENT_LEDGER_URL is not a URL: {wanted}") from error
+    if parsed.drivername == "sqlite" and parsed.database and parsed.database.startswith("/"):
+        from .sqlite import Sqlite
+
+        return Sqlite(parsed.database)
+    raise SettingsError(f"PAYMENT_LEDGER_URL is {parsed.drivername}://...: {wanted}")

@@ -1,0 +1,26 @@
+"""The ledger's schema through the releases, by Alembic; `upgrade` brings a ledger to what this release needs.
+
+Migrations only add: the release before must be able to run on the schema of this one, because a rollback puts it back.
+For the same reason a ledger that a newer release has migrated is left as it is.
+"""
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+
+def upgrade(connection: Connection) -> None:
+    """Apply what is missing, inside the connection's transaction. The caller sees to it that nobody else does."""
+    # Imported here: workers, which never migrate, need not carry it.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None or current in known:
+        command.upgrade(config, "head")

@@ -1,0 +1,221 @@
+"""A ledger in one SQLite file, for the processes of one host.
+
+WAL mode with full sync: a commit that has returned survives a power cut. SQLite lets one transaction write at a time,
+and its own way to wait for that, sleeping and trying again, starves some writers while others pass. So each process has
+one writing thread, which puts what its requests ask for at the same time into one transaction, and the processes take
+turns by locks of the kernel's, which end with the process that holds them.
+"""
+
+import fcntl
+import os
+import select
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from . import migrations, threads
+from .database import TIMEOUT, LedgerUnavailable
+from .settings import SettingsError
+
+_LARGEST_GROUP = 64  # operations in one transaction
+
+T = TypeVar("T")
+
+
+class Sqlite:
+    """The file at `path`, and beside it the locks and the pipe by which its processes agree."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._start = threading.Lock()
+        self._writer: _Writer | None = None
+        self._pipe: int | None = None
+        self._reading = create_engine(
+            f"sqlite:///{path}", isolation_level="AUTOCOMMIT", connect_args={"timeout": TIMEOUT}, pool_size=32
+        )
+        event.listen(self._reading, "connect", _configure)
+
+    def migrate(self) -> None:
+        engine = _writing_engine(self._path)
+        try:
+            with _Turn(self._path) as turn, turn.taken(), engine.begin() as connection:
+                migrations.upgrade(connection)
+        except (OSError, SQLAlchemyError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise SettingsError(
+                f"PAYMENT_LEDGER_URL is 'sqlite:///{self._path}': write a path that the service may write to ({reason})"
+            ) from error
+        finally:
+            engine.dispose()
+
+    def write(self, operation: Callable[[Connection], T]) -> T:
+        if self._writer is None:
+            with self._start:
+                self._writer = self._writer or _Writer(self._path)
+        return self._writer.write(operation)
+
+    def read(self, operation: Callable[[Connection], T]) -> T:
+        try:
+            with self._reading.connect() as connection:
+                return operation(connection)
+        except SQLAlchemyError as error:
+            raise LedgerUnavailable(str(getattr(error, "orig", error))) from error
+
+    def insert_new(self, table: Table) -> Insert:
+        return insert(table).on_conflict_do_nothing()
+
+    def wake(self) -> None:
+        with suppress(OSError):  # a full pipe wakes as well
+            os.write(self._open_pipe(), b"!")
+
+    @contextmanager
+    def elected(self) -> Iterator["_Elected"]:
+        with _lock_file(f"{self._path}-relay") as descriptor:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield _Elected(self._open_pipe())
+
+    def _open_pipe(self) -> int:
+        """The pipe to the elected process. Opened for both ends, which waits for nobody and outlives them all."""
+        if self._pipe is None:
+            with self._start:
+                if self._pipe is None:
+                    path = f"{self._path}-wake"
+                    with suppress(FileExistsError):
+                        os.mkfifo(path, 0o600)
+                    self._pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        return self._pipe
+
+
+class _Elected:
+    """Holds the lock for as long as the process lives."""
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+
+    def holds(self) -> bool:
+        return True
+
+    def wait(self, seconds: float) -> bool:
+        woken, _, _ = select.select([self._pipe], [], [], seconds)
+        if woken:
+            with suppress(BlockingIOError):
+                os.read(self._pipe, 65536)
+        return bool(woken)
+
+
+class _Turn:
+    """Whose turn it is to write, among processes.
+
+    Anyone can get a file lock that is free, also the one that just gave it back while others wait. So there are two:
+    who has the first is next, and keeps it until it has the second. The writer of now must come back through the first.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._paths = f"{path}-next", f"{path}-writer"
+
+    def __enter__(self) -> "_Turn":
+        self._next, self._turn = (_open_lock(path) for path in self._paths)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._next)
+        os.close(self._turn)
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        fcntl.flock(self._next, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._turn, fcntl.LOCK_EX)
+        finally:
+            fcntl.flock(self._next, fcntl.LOCK_UN)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._turn, fcntl.LOCK_UN)
+
+
+class _Writer:
+    """The thread that writes for all threads of its process."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._asked: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
+        threads.start("ledger", self._run)
+
+    def write(self, operation: Callable[[Connection], T]) -> T:
+        result: Future[T] = Future()
+        self._asked.put((operation, result))
+        try:
+            return result.result(TIMEOUT)
+        except FutureTimeout as error:
+            result.cancel()  # what has not begun by now never will
+            raise LedgerUnavailable("it is locked") from error
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise LedgerUnavailable(str(getattr(error, "orig", error))) from error
+
+    def _run(self) -> None:
+        engine = _writing_engine(self._path)
+        with _Turn(self._path) as turn:
+            while True:
+                group = [self._asked.get()]
+                with turn.taken():
+                    with suppress(Empty):
+                        while len(group) < _LARGEST_GROUP:
+                            group.append(self._asked.get_nowait())
+                    wanted = [asked for asked in group if asked[1].set_running_or_notify_cancel()]
+                    _commit(engine, wanted)
+
+
+def _commit(engine: Engine, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
+    """Run the operations in one transaction, and when one of them spoils that, each in its own."""
+    if not group:
+        return
+    try:
+        with engine.begin() as connection:
+            results = [operation(connection) for operation, _ in group]
+    except Exception as error:
+        if len(group) == 1 or isinstance(error, OperationalError):  # locked, full, broken: so it is for all
+            for _, future in group:
+                future.set_exception(error)
+        else:
+            for asked in group:
+                _commit(engine, [asked])
+        return
+    for (_, future), result in zip(group, results, strict=True):
+        future.set_result(result)
+
+
+def _writing_engine(path: str) -> Engine:
+    """An engine whose transactions have the right to write from their begin; one connection, kept."""
+    engine = create_engine(f"sqlite:///{path}", pool_size=1, connect_args={"timeout": TIMEOUT})
+    event.listen(engine, "connect", _configure)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _configure(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # the driver begins no transactions of its own
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _open_lock(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+@contextmanager
+def _lock_file(path: str) -> Iterator[int]:
+    descriptor = _open_lock(path)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
