@@ -1,23 +1,16 @@
 """Payment gateways: what one must do, and the sandbox, which is the only one in this version."""
 
-import json
 import re
 import secrets
 import threading
 import time
 from collections import OrderedDict
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
-from urllib.parse import quote
-
-import urllib3
-from urllib3.exceptions import HTTPError, NewConnectionError
+from dataclasses import dataclass
+from typing import Protocol
 
 from .settings import Settings, SettingsError
 
 _SANDBOX_URL = re.compile(r"sandbox://(?P<behaviour>approve|decline|timeout)/?(\?delay_ms=(?P<delay_ms>[0-9]{1,5}))?")
-_REMOTE_URL = re.compile(r"sandbox://(?P<host>[A-Za-z0-9._-]{1,253}):(?P<port>[0-9]{1,5})/?")
 _REMEMBERED = 100_000  # payments that the sandbox in this process can find again
 
 
@@ -93,66 +86,6 @@ class SandboxGateway:
         time.sleep(self._delay)
 
 
-class RemoteSandboxGateway:
-    """Moves no money either, in a process of its own: testbed/neighbours/gateway.py. `sandbox://HOST:PORT`.
-
-    Nothing is sent twice: what a call that brought no answer has done, `find` tells.
-    """
-
-    def __init__(self, host: str, port: int, timeout: float, concurrency: int) -> None:
-        self._timeout = timeout
-        self._pool = urllib3.HTTPConnectionPool(host, port, timeout=timeout, maxsize=concurrency, retries=False)
-        # A socket's timeout is per read: a gateway that trickles is left to a thread when the time is up.
-        self._threads = ThreadPoolExecutor(4 * concurrency, thread_name_prefix="gateway")
-
-    def charge(self, charge: Charge) -> str:
-        try:
-            status, answer = self._call("POST", "/charges", asdict(charge))
-        except NewConnectionError as error:
-            raise Declined from error  # it never heard of it
-        if status == 402:
-            raise Declined
-        if status != 200:
-            raise OutcomeUnknown(f"answered {status}")
-        return answer["payment_id"]
-
-    def find(self, order_id: str) -> str | None:
-        status, answer = self._ask("GET", f"/charges/{quote(order_id, safe='')}")
-        if status == 404:
-            return None
-        if status != 200:
-            raise OutcomeUnknown(f"answered {status}")
-        return answer["payment_id"]
-
-    def void(self, payment_id: str) -> None:
-        status, _ = self._ask("POST", f"/refunds/{quote(payment_id, safe='')}", {})
-        if status != 200:
-            raise OutcomeUnknown(f"answered {status}")
-
-    def _ask(self, method: str, path: str, document: Any = None) -> tuple[int, Any]:
-        try:
-            return self._call(method, path, document)
-        except NewConnectionError as error:
-            raise OutcomeUnknown("cannot be reached") from error
-
-    def _call(self, method: str, path: str, document: Any = None) -> tuple[int, Any]:
-        """Status and answer; NewConnectionError when nothing was sent, OutcomeUnknown when nothing usable came."""
-        try:
-            return self._threads.submit(self._exchange, method, path, document).result(self._timeout)
-        except NewConnectionError:
-            raise
-        except (TimeoutError, urllib3.exceptions.TimeoutError) as error:
-            raise GatewayTimeout(str(error)) from error
-        except (HTTPError, ValueError, KeyError, TypeError) as error:
-            raise OutcomeUnknown(repr(error)) from error
-
-    def _exchange(self, method: str, path: str, document: Any) -> tuple[int, Any]:
-        body = None if document is None else json.dumps(document).encode()
-        headers = {"Content-Type": "application/json"}
-        response = self._pool.request(method, path, body=body, headers=headers, redirect=False)
-        return response.status, json.loads(response.data)
-
-
 def from_settings(settings: Settings) -> Gateway:
     """The gateway that PAYMENT_GATEWAY names; SettingsError when this version has none for it."""
     scheme = settings.gateway_url.partition(":")[0]  # all of the URL that may be shown: the rest can hold a key
@@ -160,12 +93,10 @@ def from_settings(settings: Settings) -> Gateway:
         raise SettingsError(
             f"PAYMENT_GATEWAY is {scheme}://...: this version has no gateway that moves money, write sandbox://approve"
         )
-    if remote := _REMOTE_URL.fullmatch(settings.gateway_url):
-        return RemoteSandboxGateway(remote["host"], int(remote["port"]), settings.gateway_timeout, settings.threads)
     sandbox = _SANDBOX_URL.fullmatch(settings.gateway_url)
     if not sandbox:
         raise SettingsError(
             f"PAYMENT_GATEWAY is {settings.gateway_url!r}: write sandbox://approve, sandbox://decline or "
-            "sandbox://timeout, with ?delay_ms=5 behind it for a gateway that takes its time, or sandbox://HOST:PORT"
+            "sandbox://timeout, with ?delay_ms=5 behind it for a gateway that takes its time"
         )
     return SandboxGateway(sandbox["behaviour"], int(sandbox["delay_ms"] or 0) / 1000, settings.gateway_timeout)
