@@ -3,6 +3,7 @@
 
 The session id decides the answer. cart: `missing-...` has no cart, `empty-...` has nothing in it, every other session
 has DEMO_CART, until PUT /cart/<id> stores another one. user: `unknown-...` is not known, every other session is.
+PUT /broken with true or false says whether every answer is 500 from now on.
 """
 
 import argparse
@@ -35,6 +36,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, {"app": "OK"})
             return
         time.sleep(self.server.delay)
+        if self.server.broken:
+            self.answer(500, "broken")
+            return
         root, _, session_id = self.path.lstrip("/").partition("/")
         if (self.server.service, root) == ("cart", "cart"):
             cart = self.server.cart(unquote(session_id))
@@ -46,6 +50,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/broken":
+            self.server.broken = json.loads(body)
+            self.answer(200, "as told")
+            return
         if self.server.service != "cart" or not self.path.startswith("/cart/"):
             self.answer(404, "no such page")
             return
@@ -74,6 +82,7 @@ class Shop(ThreadingHTTPServer):
         super().__init__(address, Handler)
         self.service = service
         self.delay = delay
+        self.broken = False
         self.carts = {}
 
     def cart(self, session_id):

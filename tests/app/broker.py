@@ -6,7 +6,8 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pika
@@ -40,14 +41,8 @@ class Broker:
             "RABBITMQ_CONF_ENV_FILE": str(directory / "none"),
             "RABBITMQ_CONFIG_FILE": str(directory / "none"),
         }
-        # A session of its own, so that Ctrl-C reaches it through `stop` alone.
-        with self._log.open("wb") as log:
-            self._node = subprocess.Popen(
-                [SCRIPTS / "rabbitmq-server"], env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
         try:
-            self._wait_for_port()
-            self.ctl("await_startup")
+            self.start()
             self.ctl("add_user", USER, PASSWORD)
             self.ctl("set_permissions", USER, ".*", ".*", ".*")
             with self.connection() as connection:
@@ -56,12 +51,39 @@ class Broker:
             self.stop()
             raise
 
+    def start(self) -> None:
+        """Start the node, the first time or after `kill`."""
+        # A session of its own, so that Ctrl-C reaches it through `stop` alone.
+        with self._log.open("ab") as log:
+            self._node = subprocess.Popen(
+                [SCRIPTS / "rabbitmq-server"], env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self._wait_for_port()
+        self.ctl("await_startup")
+
+    def kill(self) -> None:
+        os.killpg(self._node.pid, signal.SIGKILL)  # the script and the Erlang machine that it started
+        self._node.wait()
+
+    def add_vhost(self, name: str) -> None:
+        self.ctl("add_vhost", name)
+        self.ctl("set_permissions", "--vhost", name, USER, ".*", ".*", ".*")
+
     def ctl(self, *arguments: str) -> str:
         """What `rabbitmqctl` prints."""
         command = [SCRIPTS / "rabbitmqctl", "--quiet", *arguments]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self._log.read_text()}"
         return done.stdout
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stopped: it keeps its connections, and nothing answers."""
+        os.killpg(self._node.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._node.pid, signal.SIGCONT)
 
     def suspend(self) -> None:
         """Be away: close all connections and take no new ones."""
@@ -74,9 +96,10 @@ class Broker:
     def drop_connections(self) -> None:
         self.ctl("close_all_connections", "a test says so")
 
-    def connection(self, password: str = PASSWORD) -> pika.BlockingConnection:
+    def connection(self, password: str = PASSWORD, vhost: str = "/") -> pika.BlockingConnection:
+        credentials = pika.PlainCredentials(USER, password)
         return pika.BlockingConnection(
-            pika.ConnectionParameters("127.0.0.1", self.port, credentials=pika.PlainCredentials(USER, password))
+            pika.ConnectionParameters("127.0.0.1", self.port, virtual_host=vhost, credentials=credentials)
         )
 
     def take_orders(self, queue: str = QUEUE) -> list[tuple[pika.BasicProperties, dict]]:
@@ -105,7 +128,7 @@ class Broker:
         try:
             self._node.wait(10)
         except subprocess.TimeoutExpired:
-            os.killpg(self._node.pid, signal.SIGKILL)  # the script and the Erlang machine that it started
+            self.kill()
         epmd = shutil.which("epmd")
         if epmd:
             subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True, timeout=10)

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,33 @@ import requests
 sys.dont_write_bytecode = True  # files/payment is what gets bundled
 
 from broker import PASSWORD, USER, Broker  # noqa: E402
+from load import ROWS, Row  # noqa: E402
 from ports import free_port  # noqa: E402
 from service import APP, ROOT, Service  # noqa: E402
 
 RUNTIMES = ["uwsgi", "python"]
+COLUMNS = [field.name for field in fields(Row) if field.repr]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ROWS] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The table of the fault scenarios, also as results/faults.json."""
+    rows = [{name: getattr(row, name) for name in COLUMNS} for row in config.stash[ROWS]]
+    if not rows:
+        return
+    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in COLUMNS}
+    terminalreporter.section("faults")
+    for row in [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]:
+        cells = (
+            str(row[name]).ljust(widths[name]) if name in COLUMNS[:2] else str(row[name]).rjust(widths[name])
+            for name in COLUMNS
+        )
+        terminalreporter.write_line("  ".join(cells))
+    (ROOT / "results").mkdir(exist_ok=True)
+    (ROOT / "results" / "faults.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,13 +26,18 @@ def new_session() -> str:
 
 
 class Service:
-    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is."""
+    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is.
+
+    Ended, it can be started again: with the same port and ledger.
+    """
 
     def __init__(self, runtime: str, directory: Path, environment: dict[str, str], ini: str, app: Path) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = directory / "log"
-        environment = {
+        self._app = app
+        self._counters = directory / "counters"
+        self.environment = {
             "PATH": os.environ["PATH"],
             "PYTHONDONTWRITEBYTECODE": "1",
             "PAYMENT_BIND": "127.0.0.1",
@@ -41,14 +47,24 @@ class Service:
         }
         if runtime == "uwsgi":
             (directory / "payment.ini").write_text(ini.replace("@PORT@", str(self.port)))
-            (directory / "counters").mkdir()
-            environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory / "counters")
-            command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
+            self.environment["PROMETHEUS_MULTIPROC_DIR"] = str(self._counters)
+            self._command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
         else:
-            command = [sys.executable, str(app / "payment.py")]
-        with self._log.open("wb") as log:
+            self._command = [sys.executable, str(app / "payment.py")]
+        self.start()
+
+    def start(self, **variables: str) -> None:
+        """As the unit starts it; `variables` are for this time only."""
+        shutil.rmtree(self._counters, ignore_errors=True)
+        self._counters.mkdir()
+        with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=app, env=environment, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                cwd=self._app,
+                env=self.environment | variables,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def wait_until_alive(self) -> "Service":
@@ -87,6 +103,11 @@ class Service:
     def terminate(self) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End all of its processes at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
     def wait(self) -> int:
         try:

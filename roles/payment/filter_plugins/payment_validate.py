@@ -18,7 +18,9 @@ REQUIRED_GROUPS = {
 }
 OPTIONAL_GROUPS = {"frontend": "the Nginx frontend"}
 HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
-SANDBOX = re.compile(r"sandbox://(approve|decline|timeout)/?(\?delay_ms=[0-9]{1,5})?")
+SANDBOX = re.compile(
+    r"sandbox://((approve|decline|timeout)/?(\?delay_ms=[0-9]{1,5})?|[A-Za-z0-9._-]{1,253}:[0-9]{1,5}/?)"
+)
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
 VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."

@@ -1,0 +1,272 @@
+"""The service with all that is around it, as the fault scenarios run it: ledgers, instances and neighbours."""
+
+import errno
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import requests
+
+from broker import QUEUE, Broker
+from load import Load, OrderProcessor, Row, judge, row
+from ports import free_port
+from service import ROOT, Service
+
+_RECOVERY = 20.0  # seconds that a deployment may take to settle all payments after a fault
+_POLL = 0.2
+
+
+def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
+    """What `condition` returns, as soon as that is true; AssertionError when it is not in time."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        time.sleep(0.05)
+    return result
+
+
+class Disk:
+    """A small file system of its own, so that it can be filled. Needs root."""
+
+    def __init__(self, path: Path, megabytes: int) -> None:
+        self.path = path
+        self._ballast = path / "ballast"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0777", "payment-test", path], check=True)
+
+    def fill(self) -> None:
+        with self._ballast.open("wb", buffering=0) as ballast:
+            for size in (1 << 16, 1 << 12):
+                try:
+                    while True:
+                        ballast.write(b"\0" * size)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", "--lazy", self.path], check=True)
+
+
+class Ledger(Protocol):
+    """What a scenario can do to a ledger, and see of it."""
+
+    url: str
+    disk: Disk
+
+    def locked(self) -> Any:
+        """A context in which another process has locked the ledger against writing."""
+
+    def prepare_for_full_disk(self) -> None:
+        """Leave the database no room that it has got already."""
+
+    def relay_owner(self, pids: set[int]) -> int | None:
+        """Which of these processes is elected to publish orders."""
+
+
+class SqliteLedger:
+    """A file on a disk of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.disk = Disk(directory, megabytes=64)
+        self._path = directory / "ledger.db"
+        self.url = f"sqlite:///{self._path}"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=10)
+        connection.execute("BEGIN EXCLUSIVE")
+        yield
+        connection.close()
+
+    def prepare_for_full_disk(self) -> None:
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=10)
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        connection.close()
+
+    def relay_owner(self, pids: set[int]) -> int | None:
+        inode = Path(f"{self._path}-relay").stat().st_ino
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].endswith(f":{inode}") and int(fields[4]) in pids:
+                return int(fields[4])
+        return None
+
+    def close(self) -> None:
+        self.disk.unmount()
+
+
+class Deployment:
+    """Instances of the service on one ledger, with a virtual host of the broker's and who takes the orders there."""
+
+    def __init__(self, ledger_name: str, ledger: Ledger, services: list[Service], broker: Broker, vhost: str) -> None:
+        self.ledger_name = ledger_name
+        self.ledger = ledger
+        self.services = services
+        self.name = f"{ledger_name}-{len(services)}"
+        self.load: Load
+        self._broker = broker
+        self._vhost = vhost
+        self.processor = OrderProcessor(self.connect, QUEUE)
+
+    def connect(self) -> Any:
+        return self._broker.connection(vhost=self._vhost)
+
+    def workers(self) -> set[int]:
+        """The processes of all instances but their masters."""
+        return {pid for service in self.services for pid in children(service.process.pid)}
+
+    def relay_owner(self) -> int | None:
+        return self.ledger.relay_owner(self.workers())
+
+    def unresolved(self) -> float | None:
+        """How many payments and orders the ledger has still to settle; None when it cannot be asked."""
+        try:
+            text = self.services[0].get("/metrics", headers={"Accept": "text/plain"}, timeout=3).text
+        except requests.RequestException:
+            return None
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        wanted = ("payment_unresolved", "payment_outbox_orders")
+        return sum(float(values[name]) for name in wanted) if values.keys() >= set(wanted) else None
+
+    def stop(self, how: Callable[[Service], Any] = Service.stop) -> list[Any]:
+        return [how(service) for service in self.services]
+
+    def start(self, **variables: str) -> None:
+        for service in self.services:
+            service.start(**variables)
+        for service in self.services:
+            service.wait_until_alive()
+
+    def close(self) -> None:
+        self.processor.stop()
+        for service in self.services:
+            service.terminate()
+        for service in self.services:
+            service.wait()
+
+
+def children(pid: int) -> list[int]:
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def is_gone(pid: int) -> bool:
+    """Whether a process has ended; its parent may not have been told."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+class Neighbour:
+    """A program of testbed/neighbours, on a port of its own."""
+
+    def __init__(self, program: str, *arguments: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        command = [sys.executable, ROOT / "testbed" / "neighbours" / program, *arguments]
+        self._process = subprocess.Popen([*command, "--bind", "127.0.0.1", "--port", str(self.port)])
+
+    def put(self, path: str, document: object) -> None:
+        requests.put(self.url + path, json=document, timeout=5).raise_for_status()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stopped: the kernel still takes its connections, and nothing answers."""
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    @contextmanager
+    def broken(self) -> Iterator[None]:
+        self.put("/broken", True)
+        try:
+            yield
+        finally:
+            self.put("/broken", False)
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+
+class Gateway(Neighbour):
+    """The gateway simulator, and its book of charges."""
+
+    def __init__(self) -> None:
+        super().__init__("gateway.py")
+
+    @contextmanager
+    def mode(self, mode: str, seconds: float = 0) -> Iterator[None]:
+        self.put("/mode", {"mode": mode, "seconds": seconds})
+        try:
+            yield
+        finally:
+            self.put("/mode", {"mode": "approve"})
+
+    def charges(self, first: int) -> tuple[list[dict], int]:
+        """The charges from the `first` on, and how many are being made."""
+        document = requests.get(f"{self.url}/charges/from/{first}", timeout=10).json()
+        return document["charges"], document["in_flight"]
+
+
+class World:
+    """All deployments, and what they share. A scenario runs on all of them at the same time."""
+
+    def __init__(
+        self, broker: Broker, gateway: Gateway, cart: Neighbour, user: Neighbour, deployments: list[Deployment]
+    ) -> None:
+        self.broker = broker
+        self.gateway = gateway
+        self.cart = cart
+        self.user = user
+        self.deployments = deployments
+        self._runs = 0
+
+    def each(self, action: Callable[[Deployment], Any]) -> list[Any]:
+        """What the action returns for each deployment; all are done at the same time."""
+        with ThreadPoolExecutor(len(self.deployments)) as threads:
+            return list(threads.map(action, self.deployments))
+
+    def run(self, scenario: str, fault: Callable[["World"], None], seconds: float) -> dict[str, Row]:
+        """Load on all deployments: during the fault, and `seconds` after it. Returns a row for each, by its name."""
+        self._runs += 1
+        taken_before = len(self.gateway.charges(0)[0])
+        with ExitStack() as loads:
+            for number, deployment in enumerate(self.deployments):
+                ports = [service.port for service in deployment.services]
+                deployment.load = loads.enter_context(Load(f"{self._runs}-{number}", ports))
+            time.sleep(0.5)
+            fault(self)
+            time.sleep(seconds)
+
+        deadline = time.monotonic() + _RECOVERY
+        rows: dict[str, Row] = {}
+        while True:
+            charges, in_flight = self.gateway.charges(taken_before)
+            settled = in_flight == 0
+            for deployment in self.deployments:
+                left = deployment.unresolved()
+                verdict = judge(deployment.load, charges, deployment.processor.orders)
+                settled = settled and verdict.good and left == 0
+                rows[deployment.name] = row(
+                    scenario, deployment.ledger_name, len(deployment.services), deployment.load, verdict
+                )
+                rows[deployment.name].details["unresolved"] = left
+            if settled or time.monotonic() > deadline:
+                return rows
+            time.sleep(_POLL)

@@ -1,0 +1,90 @@
+"""Whatever goes wrong while clients pay: each paid order comes to the Order Processor, and is paid for once.
+
+Every scenario runs on all deployments at the same time, so that a fault's duration is spent once.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from broker import Broker
+from deployments import Deployment, Gateway, Ledger, Neighbour, SqliteLedger, World
+from load import ROWS, Row
+from scenarios import SCENARIOS, Scenario
+from service import Service
+
+DEPLOYMENTS = ["sqlite-1"]
+_ROUND = 150  # seconds that all scenarios take
+
+
+def _planned() -> list[Scenario]:
+    """All scenarios; when SOAK_MINUTES is set, for so long, in random order."""
+    minutes = int(os.environ.get("SOAK_MINUTES", "0"))
+    if not minutes:
+        return SCENARIOS
+    seed = int(os.environ.get("SOAK_SEED") or random.randrange(10**6))
+    print(f"SOAK_SEED={seed}")
+    chance = random.Random(seed)
+    return [each for _ in range(max(1, minutes * 60 // _ROUND)) for each in chance.sample(SCENARIOS, len(SCENARIOS))]
+
+
+@pytest.fixture(scope="module")
+def world(
+    broker: Broker,
+    launch: Callable[..., Service],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[World]:
+    with ExitStack() as stack:
+
+        def until_the_end(thing):
+            stack.callback(thing.close)
+            return thing
+
+        gateway, cart, user = (
+            until_the_end(neighbour)
+            for neighbour in (Gateway(), Neighbour("shop.py", "cart"), Neighbour("shop.py", "user"))
+        )
+
+        def deployment(ledger_name: str, ledger: Ledger, instances: int) -> Deployment:
+            vhost = f"{ledger_name}-{instances}"
+            broker.add_vhost(vhost)
+            services = [
+                launch(
+                    "uwsgi",
+                    CART_PORT=cart.port,
+                    USER_PORT=user.port,
+                    PAYMENT_GATEWAY=f"sandbox://127.0.0.1:{gateway.port}",
+                    PAYMENT_AMQP_VHOST=vhost,
+                    PAYMENT_LEDGER_URL=ledger.url,
+                    PAYMENT_RECONCILE_INTERVAL=1,
+                )
+                for _ in range(instances)
+            ]
+            return until_the_end(Deployment(ledger_name, ledger, services, broker, vhost))
+
+        sqlite = until_the_end(SqliteLedger(tmp_path_factory.mktemp("sqlite")))
+        yield World(broker, gateway, cart, user, [deployment("sqlite", sqlite, 1)])
+
+
+@pytest.fixture(scope="module", params=_planned(), ids=lambda scenario: scenario.name.replace(" ", "-"))
+def played(request: pytest.FixtureRequest, world: World) -> tuple[Scenario, dict[str, Row]]:
+    """One scenario, and its row for each deployment."""
+    scenario = request.param
+    rows = world.run(scenario.name, scenario.fault, scenario.after)
+    request.config.stash[ROWS].extend(rows.values())
+    return scenario, rows
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_exactly_once(played: tuple[Scenario, dict[str, Row]], deployment: str) -> None:
+    scenario, rows = played
+    row = rows[deployment]
+    assert (row.lost, row.doubled, row.charged_without_order) == (0, 0, 0), (row.details, row.statuses)
+    assert row.details == {"unresolved": 0}, row.statuses
+    assert row.ok >= scenario.least_ok, row.statuses
+    assert scenario.failures or row.failed == 0, row.statuses
+    assert row.slowest_s < scenario.slowest, row.statuses
+    assert scenario.seen <= row.statuses.keys(), row.statuses
