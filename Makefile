@@ -24,6 +24,9 @@ lint: .setup-controller ## Check the style of playbooks, YAML and Python
 test-app: .setup-controller .setup-app ## Test the app alone, with a RabbitMQ of its own
 	@scripts/test.py app
 
+soak: .setup-controller .setup-app ## The app's fault scenarios in random order, for SOAK_MINUTES=10
+	@SOAK_MINUTES=$(or $(SOAK_MINUTES),10) .venv-app/bin/pytest -s tests/app/test_exactly_once.py
+
 test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or one: SCENARIO=default
 	@scripts/test.py roles $(SCENARIO)
 
@@ -45,4 +48,4 @@ SETUPS := .setup-controller .setup-app .setup-testbed
 $(SETUPS): .setup-%:
 	@scripts/setup.sh $*
 
-.PHONY: help demo demo-down test lint test-app test-roles verify lock clean $(SETUPS)
+.PHONY: help demo demo-down test lint test-app test-roles soak verify lock clean $(SETUPS)

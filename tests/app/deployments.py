@@ -1,10 +1,12 @@
 """The service with all that is around it, as the fault scenarios run it: ledgers, instances and neighbours."""
 
 import errno
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,9 @@ import requests
 from broker import QUEUE, Broker
 from load import Load, OrderProcessor, Row, judge, row
 from ports import free_port
+from postgres import Postgres
 from service import ROOT, Service
+from skillupworks_payment.postgresql import PUBLISHING_LOCK
 
 _RECOVERY = 20.0  # seconds that a deployment may take to settle all payments after a fault
 _POLL = 0.2
@@ -35,10 +39,11 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 class Disk:
     """A small file system of its own, so that it can be filled. Needs root."""
 
-    def __init__(self, path: Path, megabytes: int) -> None:
-        self.path = path
-        self._ballast = path / "ballast"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0777", "payment-test", path], check=True)
+    def __init__(self, megabytes: int) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="payment-test-disk-"))
+        self._ballast = self.path / "ballast"
+        options = f"size={megabytes}m,mode=0755"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "payment-test", self.path], check=True)
 
     def fill(self) -> None:
         with self._ballast.open("wb", buffering=0) as ballast:
@@ -53,8 +58,9 @@ class Disk:
     def free(self) -> None:
         self._ballast.unlink()
 
-    def unmount(self) -> None:
+    def close(self) -> None:
         subprocess.run(["umount", "--lazy", self.path], check=True)
+        self.path.rmdir()
 
 
 class Ledger(Protocol):
@@ -74,11 +80,11 @@ class Ledger(Protocol):
 
 
 class SqliteLedger:
-    """A file on a disk of its own."""
+    """A file."""
 
-    def __init__(self, directory: Path) -> None:
-        self.disk = Disk(directory, megabytes=64)
-        self._path = directory / "ledger.db"
+    def __init__(self, disk: Disk) -> None:
+        self.disk = disk
+        self._path = disk.path / "ledger.db"
         self.url = f"sqlite:///{self._path}"
 
     @contextmanager
@@ -101,8 +107,32 @@ class SqliteLedger:
                 return int(fields[4])
         return None
 
-    def close(self) -> None:
-        self.disk.unmount()
+
+class PostgresqlLedger:
+    """A database of a cluster."""
+
+    def __init__(self, disk: Disk, postgres: Postgres) -> None:
+        self.disk = disk
+        self.url = postgres.create_database()
+        self._postgres = postgres
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        with self._postgres.connect(self.url) as connection, connection.transaction():
+            connection.execute("LOCK TABLE payments, claims, outbox IN EXCLUSIVE MODE")
+            yield
+
+    def prepare_for_full_disk(self) -> None:
+        """The few rows that its pages have room for are soon used up."""
+
+    def relay_owner(self, pids: set[int]) -> int | None:
+        with self._postgres.connect(self.url) as connection:
+            row = connection.execute(
+                "SELECT client_port FROM pg_stat_activity JOIN pg_locks USING (pid)"
+                " WHERE locktype = 'advisory' AND granted AND objid = %s AND datname = current_database()",
+                [PUBLISHING_LOCK],
+            ).fetchone()
+        return next((pid for pid in pids if row and row[0] in local_ports(pid)), None)
 
 
 class Deployment:
@@ -160,6 +190,16 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:
         return []
+
+
+def local_ports(pid: int) -> set[int]:
+    """Of the TCP connections that a process has."""
+    try:
+        inodes = {os.readlink(descriptor) for descriptor in Path(f"/proc/{pid}/fd").iterdir()}
+    except FileNotFoundError:
+        return set()
+    connections = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    return {int(fields[1].split(":")[1], 16) for fields in connections if f"socket:[{fields[9]}]" in inodes}
 
 
 def is_gone(pid: int) -> bool:

@@ -21,7 +21,8 @@ from broker import QUEUE
 from deployments import Deployment, World, is_gone, wait_until
 from service import Service
 
-_LIBFAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+# Where Debian and EL9 have it.
+_LIBFAKETIME = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), Path("/usr/lib64/faketime/libfaketimeMT.so.1")]
 
 
 @dataclass(frozen=True)
@@ -168,15 +169,17 @@ def reloaded(world: World) -> None:
 
 @scenario(failures=True, seen=(503,), slowest=3)
 def disk_full(world: World) -> None:
+    disks = {deployment.ledger.disk for deployment in world.deployments}
     for deployment in world.deployments:
         deployment.ledger.prepare_for_full_disk()
-        deployment.ledger.disk.fill()
+    for disk in disks:
+        disk.fill()
     try:
         _wait_for_status(world, 503)
         time.sleep(1)
     finally:
-        for deployment in world.deployments:
-            deployment.ledger.disk.free()
+        for disk in disks:
+            disk.free()
 
 
 @scenario(failures=True, seen=(503,), slowest=3)
@@ -285,7 +288,7 @@ def clock_set_back(world: World) -> None:
         clock = Path(directory, "clock")
         clock.write_text("+0\n")
         fake = {
-            "LD_PRELOAD": _LIBFAKETIME,
+            "LD_PRELOAD": str(_LIBFAKETIME[0]),
             "FAKETIME_TIMESTAMP_FILE": str(clock),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

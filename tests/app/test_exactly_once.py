@@ -11,12 +11,13 @@ from contextlib import ExitStack
 import pytest
 
 from broker import Broker
-from deployments import Deployment, Gateway, Ledger, Neighbour, SqliteLedger, World
+from deployments import Deployment, Disk, Gateway, Ledger, Neighbour, PostgresqlLedger, SqliteLedger, World
 from load import ROWS, Row
+from postgres import Postgres
 from scenarios import SCENARIOS, Scenario
 from service import Service
 
-DEPLOYMENTS = ["sqlite-1"]
+DEPLOYMENTS = ["sqlite-1", "postgresql-1", "postgresql-2"]
 _ROUND = 150  # seconds that all scenarios take
 
 
@@ -35,7 +36,6 @@ def _planned() -> list[Scenario]:
 def world(
     broker: Broker,
     launch: Callable[..., Service],
-    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[World]:
     with ExitStack() as stack:
 
@@ -65,8 +65,16 @@ def world(
             ]
             return until_the_end(Deployment(ledger_name, ledger, services, broker, vhost))
 
-        sqlite = until_the_end(SqliteLedger(tmp_path_factory.mktemp("sqlite")))
-        yield World(broker, gateway, cart, user, [deployment("sqlite", sqlite, 1)])
+        sqlite = SqliteLedger(until_the_end(Disk(megabytes=64)))
+        disk = until_the_end(Disk(megabytes=256))
+        postgres = Postgres(disk.path / "cluster", reachable=True)
+        stack.callback(postgres.remove)
+        deployments = [
+            deployment("sqlite", sqlite, 1),
+            deployment("postgresql", PostgresqlLedger(disk, postgres), 1),
+            deployment("postgresql", PostgresqlLedger(disk, postgres), 2),
+        ]
+        yield World(broker, gateway, cart, user, deployments)
 
 
 @pytest.fixture(scope="module", params=_planned(), ids=lambda scenario: scenario.name.replace(" ", "-"))
