@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the project needs on this machine, and says what it does.
 #   setup.sh controller   .venv: Ansible, Molecule and the linters, from requirements.txt
-#   setup.sh app          .venv-app: the app's own requirements and its tests'; RabbitMQ and libfaketime for them
+#   setup.sh app          .venv-app: the app's own requirements and its tests'; RabbitMQ, PostgreSQL and libfaketime
 #   setup.sh testbed      podman, and what the test hosts' image is built with
 # What is there already is left alone, so a second run takes no time.
 set -euo pipefail
@@ -57,6 +57,8 @@ python() {
 
 have_headers() { [[ -e $("$(python)" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h ]]; }
 
+have_postgresql() { have initdb || compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null; }
+
 # venv FOLDER FILE...: a virtual environment with what the requirement files lock, made anew when one of them changes.
 venv() {
     local folder=$1 stamp=$1/locked.sha256 file
@@ -82,6 +84,7 @@ for part in "$@"; do
         { have gcc && have_headers; } || install_packages "gcc libc6-dev python3-dev" "gcc python3.11-devel"
         have_headers || fail "$(python) lacks its header files: install them, or name another Python in PYTHON."
         have rabbitmqctl || install_packages rabbitmq-server rabbitmq-server
+        have_postgresql || install_packages postgresql postgresql-server
         have faketime || install_packages faketime libfaketime
         venv .venv-app files/payment/requirements.txt tests/app/requirements.txt
         ;;

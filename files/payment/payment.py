@@ -1,5 +1,6 @@
 """The Payment Service: `payment:app` for a WSGI server such as uWSGI; `python payment.py` serves it by itself."""
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from flask import Flask
 
 from skillupworks_payment import database, gateway, logs, web
 from skillupworks_payment.background import Background
+from skillupworks_payment.database import LedgerUnavailable
 from skillupworks_payment.health import Health
 from skillupworks_payment.ledger import Ledger
 from skillupworks_payment.payments import Payments
@@ -21,13 +23,18 @@ try:
 except ImportError:
     uwsgi = None
 
+log = logging.getLogger(__name__)
+
 
 def build(settings: Settings) -> tuple[Flask, Background]:
     """Put the service together. Leaves no thread and no connection behind: a WSGI server may fork after this."""
     logs.configure(settings.log_dir)
     charging = gateway.from_settings(settings)
-    tables = database.from_url(settings.ledger_url)
-    tables.migrate()
+    tables = database.from_url(settings.ledger_url, settings.ledger_password)
+    try:
+        tables.migrate()
+    except LedgerUnavailable as error:
+        log.error("the ledger cannot be used, payments are refused until it can: %s", error)
     ledger = Ledger(tables)
     payments = Payments(
         Upstreams(settings, concurrency=settings.threads),

@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True  # files/payment is what gets bundled
 from broker import PASSWORD, USER, Broker  # noqa: E402
 from load import ROWS, Row  # noqa: E402
 from ports import free_port  # noqa: E402
+from postgres import Postgres  # noqa: E402
 from service import APP, ROOT, Service  # noqa: E402
 
 RUNTIMES = ["uwsgi", "python"]
@@ -48,6 +49,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     broker = Broker(tmp_path_factory.mktemp("broker"))
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    postgres = Postgres(tmp_path_factory.mktemp("postgres"))
+    yield postgres
+    postgres.remove()
 
 
 @pytest.fixture(scope="session")

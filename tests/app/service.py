@@ -39,7 +39,7 @@ class Service:
         self._counters = directory / "counters"
         self.environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": str(ROOT / ".cache" / "pycache"),  # not beside the code, which gets bundled
             "PAYMENT_BIND": "127.0.0.1",
             "PAYMENT_PORT": str(self.port),
             "PAYMENT_LEDGER_URL": f"sqlite:///{directory / 'ledger.db'}",

@@ -67,6 +67,7 @@ def world(
 
         sqlite = SqliteLedger(until_the_end(Disk(megabytes=64)))
         disk = until_the_end(Disk(megabytes=256))
+        (disk.path / "cluster").mkdir()
         postgres = Postgres(disk.path / "cluster", reachable=True)
         stack.callback(postgres.remove)
         deployments = [

@@ -3,7 +3,7 @@
 `web` receives a request and `validation` reads it; `payments` takes it through `upstreams` (User and Cart), `ledger`
 and `gateway`; `attempts` records how it ended, in the log and in `metrics`. `settings` is read once, at start.
 
-What became of a payment is in the `ledger`, whose tables (`schema`, `migrations`) are in a `database`, `sqlite`. Beside
-the requests, in `background`, one elected process has the `relay` publish the orders and the `reconciler` find out how
-payments ended of which nobody knows.
+What became of a payment is in the `ledger`, whose tables (`schema`, `migrations`) are in a `database`, `sqlite` or
+`postgresql`. Beside the requests, in `background`, one elected process has the `relay` publish the orders and the
+`reconciler` find out how payments ended of which nobody knows.
 """

@@ -53,9 +53,13 @@ class Background:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                self._database.migrate()  # which may not have been possible at start
                 with self._database.elected() as election:
                     self._elected = True
                     self._serve(election)
+            except LedgerUnavailable as error:
+                log.warning("cannot stand for election now: %s", error)
+                time.sleep(_RETRY)
             except Exception:
                 log.exception("cannot publish orders now")
                 time.sleep(_RETRY)

@@ -33,10 +33,13 @@ class Election(Protocol):
 
 
 class Database(Protocol):
-    """Shared by threads. Every method but `elected` raises LedgerUnavailable when it cannot be done in time."""
+    """Shared by threads. Every method but `wake` raises LedgerUnavailable when it cannot be done in time."""
 
     def migrate(self) -> None:
-        """Make or complete the tables; one process does it, others wait. Leaves no connection open."""
+        """Make or complete the tables; one process does it, others wait. Leaves no connection open.
+
+        Nothing else can be done before it. Once done, it does nothing.
+        """
 
     def write(self, operation: Callable[[Connection], T]) -> T:
         """Run `operation` in a transaction and return what it returns once that is safely on disk.
@@ -57,9 +60,9 @@ class Database(Protocol):
         """Wait, for ever, to be elected; the end of the context gives it up."""
 
 
-def from_url(url: str) -> Database:
-    """The database of a PAYMENT_LEDGER_URL; SettingsError when there is none for it."""
-    wanted = "write sqlite:////absolute/path/of/ledger.db"
+def from_url(url: str, password: str | None = None) -> Database:
+    """The database of a PAYMENT_LEDGER_URL; SettingsError when there is none for it. The URL may have the password."""
+    wanted = "write sqlite:////absolute/path/of/ledger.db or postgresql://user@host:5432/database"
     try:
         parsed = make_url(url)
     except ArgumentError as error:
@@ -68,4 +71,8 @@ def from_url(url: str) -> Database:
         from .sqlite import Sqlite
 
         return Sqlite(parsed.database)
+    if parsed.drivername == "postgresql" and parsed.host and parsed.username and parsed.database:
+        from .postgresql import Postgresql
+
+        return Postgresql(parsed, password)
     raise SettingsError(f"PAYMENT_LEDGER_URL is {parsed.drivername}://...: {wanted}")

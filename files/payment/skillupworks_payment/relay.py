@@ -7,6 +7,7 @@ finds no queue, stops the ones behind it: the session ends, and the next one beg
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable
 
 import pika
@@ -25,7 +26,7 @@ _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0  # seconds from one session to the next
 _WINDOW = 1000  # events on their way at a time
 _PAGE = 250  # events read or removed at a time
 _LINGER = 0.005  # seconds in which confirms are gathered, to remove their events together
-_SWEEP = 0.5  # seconds without anything new, after which the outbox is read from its beginning
+_SWEEP = 0.5  # seconds from one reading of the outbox from its beginning to the next
 _NOT_FOUND = 404
 
 log = logging.getLogger(__name__)
@@ -64,11 +65,14 @@ def _pass_on(
     session: "_Session", stop: threading.Event, wait: Callable[[float], bool], holds: Callable[[], bool]
 ) -> None:
     """Tell the session what comes from outside its thread."""
+    swept = time.monotonic()
     while not session.ended.is_set():
-        if wait(_SWEEP):
+        woken = wait(_SWEEP)
+        if woken:
             session.wake()
-        else:
+        if not woken or time.monotonic() - swept >= _SWEEP:  # it must not wait for ever while there is always news
             session.sweep()
+            swept = time.monotonic()
         if stop.is_set() or not holds():
             session.close()
 

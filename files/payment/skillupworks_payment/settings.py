@@ -41,6 +41,7 @@ class Settings:
     gateway_url: str
     gateway_timeout: float
     ledger_url: str = field(repr=False)
+    ledger_password: str | None = field(repr=False)
     duplicate_window: float
     reconcile_interval: float
     currency: str
@@ -53,6 +54,8 @@ class Settings:
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
         """Read `environ`; SettingsError on the first variable that is missing or wrong."""
         read = _Reader(environ)
+        ledger_url = read.text("PAYMENT_LEDGER_URL", f"sqlite:///{_state_directory(environ)}/ledger.db")
+        needs_password = re.match(r"postgresql://[^:@/]+@", ledger_url)
         return cls(
             cart=Endpoint(read.host("CART_HOST"), read.port("CART_PORT", 8083)),
             cart_path=read.path("PAYMENT_CART_PATH", "/cart/{session_id}"),
@@ -67,7 +70,10 @@ class Settings:
             queue=read.text("PAYMENT_QUEUE", "order-processing"),
             gateway_url=read.text("PAYMENT_GATEWAY"),
             gateway_timeout=read.seconds("PAYMENT_GATEWAY_TIMEOUT", 2.5),
-            ledger_url=read.text("PAYMENT_LEDGER_URL", f"sqlite:///{_state_directory(environ)}/ledger.db"),
+            ledger_url=ledger_url,
+            ledger_password=(
+                read.password("PAYMENT_LEDGER_PASSWORD", credential="ledger_password") if needs_password else None
+            ),
             duplicate_window=float(read.integer("PAYMENT_DUPLICATE_WINDOW", 600, 0, 86_400)),
             reconcile_interval=read.seconds("PAYMENT_RECONCILE_INTERVAL", 30.0),
             currency=read.currency("PAYMENT_CURRENCY", "INR"),

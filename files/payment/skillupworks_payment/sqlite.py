@@ -36,6 +36,7 @@ class Sqlite:
 
     def __init__(self, path: str) -> None:
         self._path = path
+        self._migrated = False
         self._start = threading.Lock()
         self._writer: _Writer | None = None
         self._pipe: int | None = None
@@ -45,6 +46,8 @@ class Sqlite:
         event.listen(self._reading, "connect", _configure)
 
     def migrate(self) -> None:
+        if self._migrated:
+            return
         engine = _writing_engine(self._path)
         try:
             with _Turn(self._path) as turn, turn.taken(), engine.begin() as connection:
@@ -56,6 +59,7 @@ class Sqlite:
             ) from error
         finally:
             engine.dispose()
+        self._migrated = True
 
     def write(self, operation: Callable[[Connection], T]) -> T:
         if self._writer is None:
