@@ -121,9 +121,8 @@ class Load:
 
     def _until_final(self, session: str, key: str | None) -> None:
         for _ in range(_ATTEMPTS):
-            if self.post(session, key).final:
+            if self.post(session, key).final or self._stop.wait(_RETRY):
                 return
-            time.sleep(_RETRY)
 
 
 class OrderProcessor:

@@ -33,7 +33,7 @@ class Payments:
         duplicate_window: float,
         patience: float,
     ) -> None:
-        """Requests without a key wait `patience` seconds for the outcome of one that was first."""
+        """A request without a key waits for the outcome of one that was first, until `patience` seconds after it came."""
         self._upstreams = upstreams
         self._gateway = gateway
         self._ledger = ledger
@@ -54,9 +54,10 @@ class Payments:
             raise unavailable("ledger_unavailable", "Payments cannot be recorded at the moment") from error
 
     def _pay(self, attempt: Attempt, request: PaymentRequest, key: Claim | None) -> Answer:
+        deadline = time.monotonic() + self._patience
         # A key is looked up before the cart is asked for: once paid, that may be empty.
         if key and (standing := self._ledger.standing(key.name)) and not standing.is_over(key.lifetime):
-            return self._repeat(attempt, key, standing)
+            return self._repeat(attempt, key, standing, deadline)
         cart = self._upstreams.cart_of_known_session(attempt.session_id)
         compare(request, cart)
         attempt.amount = cart.total
@@ -65,18 +66,17 @@ class Payments:
         draft = orders.draft(charge, attempt.session_id, cart)
         payment = NewPayment(charge.order_id, attempt.session_id, charge.amount, charge.currency, draft)
         if standing := self._ledger.open(payment, claim):
-            return self._repeat(attempt, claim, standing)
+            return self._repeat(attempt, claim, standing, deadline)
         attempt.order_id = charge.order_id
         return self._charge(charge, claim, attempt.session_id, draft)
 
-    def _repeat(self, attempt: Attempt, claim: Claim, standing: Standing) -> Answer:
-        """The answer of the payment that has the claim."""
+    def _repeat(self, attempt: Attempt, claim: Claim, standing: Standing, deadline: float) -> Answer:
+        """The answer of the payment that has the claim, when it ends before the deadline; with a key, if it has ended."""
         if standing.request_hash != claim.request_hash:
             raise key_reused()
         attempt.order_id = standing.order_id
-        deadline = time.monotonic() + (0 if claim.survives else self._patience)
         while not standing.has_ended:
-            if time.monotonic() > deadline:
+            if claim.survives or time.monotonic() > deadline:
                 raise in_progress()
             time.sleep(_POLL)
             standing = self._ledger.outcome(standing.order_id)
@@ -108,7 +108,12 @@ class Payments:
         if standing and standing.answer and standing.answer.status == 200:
             return standing.answer
         log.error("payment %s of %s came too late, giving it back", payment_id, order_id)
-        self._gateway.void(payment_id)
+        try:
+            self._gateway.void(payment_id)
+        except OutcomeUnknown as error:
+            log.warning(
+                "the gateway did not say that it gave %s back, the reconciler sees to it: %s", payment_id, error
+            )
         raise charge_failed("gateway_timeout", "Gateway timeout")
 
 
