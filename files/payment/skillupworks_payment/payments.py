@@ -33,7 +33,7 @@ class Payments:
         duplicate_window: float,
         patience: float,
     ) -> None:
-        """A request without a key waits for the outcome of one that was first, until `patience` seconds after it came."""
+        """A request without a key waits for how one that was first ends, for `patience` seconds from its own arrival."""
         self._upstreams = upstreams
         self._gateway = gateway
         self._ledger = ledger
@@ -71,7 +71,7 @@ class Payments:
         return self._charge(charge, claim, attempt.session_id, draft)
 
     def _repeat(self, attempt: Attempt, claim: Claim, standing: Standing, deadline: float) -> Answer:
-        """The answer of the payment that has the claim, when it ends before the deadline; with a key, if it has ended."""
+        """The answer of the payment that has the claim, once that has ended; with a key, nobody waits for that."""
         if standing.request_hash != claim.request_hash:
             raise key_reused()
         attempt.order_id = standing.order_id

@@ -112,7 +112,8 @@ class Postgresql:
         return self._ask(self._reading, operation).wait()
 
     def insert_new(self, table: Table) -> Insert:
-        return insert(table).on_conflict_do_nothing()
+        # SQLAlchemy keeps the row count of an INSERT only when it is asked to.
+        return insert(table).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
 
     def wake(self) -> None:
         if self._migrated and not self._wake_asked:  # one that is still to be sent tells it all
