@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from skillupworks_payment.postgresql import PUBLISHING_LOCK
 
 _RECOVERY = 20.0  # seconds that a deployment may take to settle all payments after a fault
 _POLL = 0.2
+_AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
@@ -37,13 +39,13 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
 
 
 class Disk:
-    """A small file system of its own, so that it can be filled. Needs root."""
+    """A small file system of its own, so that it can be filled. Needs root, or a sudo that asks for no password."""
 
     def __init__(self, megabytes: int) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="payment-test-disk-"))
         self._ballast = self.path / "ballast"
-        options = f"size={megabytes}m,mode=0755"
-        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "payment-test", self.path], check=True)
+        options = f"size={megabytes}m,mode=0755,uid={os.getuid()}"
+        subprocess.run([*_AS_ROOT, "mount", "-t", "tmpfs", "-o", options, "payment-test", self.path], check=True)
 
     def fill(self) -> None:
         with self._ballast.open("wb", buffering=0) as ballast:
@@ -59,7 +61,7 @@ class Disk:
         self._ballast.unlink()
 
     def close(self) -> None:
-        subprocess.run(["umount", "--lazy", self.path], check=True)
+        subprocess.run([*_AS_ROOT, "umount", "--lazy", self.path], check=True)
         self.path.rmdir()
 
 
@@ -169,7 +171,8 @@ class Deployment:
         return sum(float(values[name]) for name in wanted) if values.keys() >= set(wanted) else None
 
     def stop(self, how: Callable[[Service], Any] = Service.stop) -> list[Any]:
-        return [how(service) for service in self.services]
+        with ThreadPoolExecutor(len(self.services)) as threads:
+            return list(threads.map(how, self.services))
 
     def start(self, **variables: str) -> None:
         for service in self.services:
@@ -218,6 +221,11 @@ class Neighbour:
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, ROOT / "testbed" / "neighbours" / program, *arguments]
         self._process = subprocess.Popen([*command, "--bind", "127.0.0.1", "--port", str(self.port)])
+        wait_until(self._listens, 10, f"{program} listens")
+
+    def _listens(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def put(self, path: str, document: object) -> None:
         requests.put(self.url + path, json=document, timeout=5).raise_for_status()

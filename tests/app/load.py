@@ -6,8 +6,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
 import pika
@@ -56,6 +57,7 @@ class Load:
         self._habits = itertools.cycle([self._with_key, self._plainly, self._with_key_twice, self._by_double_click])
         self._stop = threading.Event()
         self._threads = ThreadPoolExecutor(2 * CLIENTS)
+        self._busy = [threading.Lock() for _ in range(CLIENTS)]  # each held while its client pays
         self._clients = [threading.Thread(target=self._shop, args=[index]) for index in range(CLIENTS)]
 
     def __enter__(self) -> "Load":
@@ -68,6 +70,14 @@ class Load:
         for client in self._clients:
             client.join()
         self._threads.shutdown()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """No client pays, and none is waiting for an answer."""
+        with ExitStack() as held:
+            for busy in self._busy:
+                held.enter_context(busy)
+            yield
 
     def session(self, text: str) -> str:
         return f"{self.name}-{text}"
@@ -102,7 +112,8 @@ class Load:
         for number in itertools.count():
             if self._stop.is_set():
                 return
-            next(self._habits)(self.session(f"{client}-{number}"))
+            with self._busy[client]:
+                next(self._habits)(self.session(f"{client}-{number}"))
             self._stop.wait(_PAUSE)
 
     def _plainly(self, session: str) -> None:

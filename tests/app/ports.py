@@ -1,6 +1,7 @@
 """TCP ports on loopback."""
 
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,3 +19,32 @@ def hanging() -> Iterator[int]:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
         yield listener.getsockname()[1]
+
+
+@contextmanager
+def dripping(line: bytes) -> Iterator[int]:
+    """The port of a server that sends `line` again and again, slowly, as the head of an answer without an end."""
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not ended.wait(0.3):
+                try:
+                    connection.sendall(line)
+                except OSError:
+                    return
+
+    def accept() -> None:
+        while not ended.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=drip, args=[connection], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1]
+        ended.set()
+        listener.shutdown(socket.SHUT_RDWR)

@@ -107,12 +107,11 @@ def queue_deleted(world: World) -> None:
 def queue_of_another_kind(world: World) -> None:
     """Made by someone else, not durable and with other arguments; it is used as it is."""
     other = {"durable": False, "arguments": {"x-max-length": 100_000}}
-    world.each(lambda deployment: _replace_queue(deployment, **other))
+    world.each(lambda deployment: _delete_queue(deployment, **other))
     world.broker.drop_connections()
     time.sleep(2)
     world.each(lambda deployment: _assert_queue(deployment, **other))
-    wait_until(lambda: all(_queued(each) == 0 and each.unresolved() == 0 for each in world.deployments), 10, "orders")
-    world.each(lambda deployment: _replace_queue(deployment, durable=True))
+    world.each(lambda deployment: _delete_queue(deployment, durable=True))
 
 
 # Processes.
@@ -203,25 +202,25 @@ def cart_answers_500(world: World) -> None:
 @scenario(failures=True, seen=(503,), slowest=3)
 def cart_hanging(world: World) -> None:
     with world.cart.hanging():
-        time.sleep(4)
+        time.sleep(3)
 
 
 @scenario(failures=True, seen=(503,), slowest=3)
 def user_hanging(world: World) -> None:
     with world.user.hanging():
-        time.sleep(4)
+        time.sleep(3)
 
 
 @scenario(failures=True, seen=(500,), slowest=3)
 def gateway_hanging(world: World) -> None:
     with world.gateway.mode("hang"):
-        time.sleep(4)
+        time.sleep(3)
 
 
 @scenario(failures=True, seen=(500,), slowest=3)
 def gateway_answering_after_the_timeout(world: World) -> None:
     with world.gateway.mode("slow", 3.5):
-        time.sleep(4)
+        time.sleep(3)
 
 
 @scenario(failures=True, seen=(500,), slowest=3)
@@ -290,28 +289,28 @@ def clock_set_back(world: World) -> None:
         fake = {
             "LD_PRELOAD": str(_LIBFAKETIME[0]),
             "FAKETIME_TIMESTAMP_FILE": str(clock),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
         world.each(lambda deployment: _restart(deployment, **fake))
         before = world.each(_pay_with_and_without_key)
         clock.write_text("-2h\n")
+        time.sleep(1.2)
         world.each(_assert_clock_is_back)
-        time.sleep(1)
         assert world.each(_pay_with_and_without_key) == before
         world.each(_restart)
 
 
 @scenario(slowest=3)
 def slow_headers(world: World) -> None:
-    """More clients than slots that send their headers byte by byte do not stop the others."""
+    """Clients that send their headers byte by byte take half of the slots, and do not stop the others."""
     line = itertools.cycle(b"GET /live HTTP/1.1\r\nX-Header: " + b"x" * 200)
     with ExitStack() as connections:
         slow = [
             connections.enter_context(socket.create_connection(("127.0.0.1", service.port)))
             for deployment in world.deployments
             for service in deployment.services
-            for _ in range(12)
+            for _ in range(4)
         ]
         for _ in range(20):
             byte = bytes([next(line)])
@@ -372,21 +371,11 @@ def _assert_queue(deployment: Deployment, **properties: Any) -> None:
         channel.queue_declare(QUEUE, **properties)
 
 
-def _delete_queue(deployment: Deployment) -> None:
-    """When it is empty, so that no order is lost with it."""
-    with deployment.connect() as connection:
-
-        def deleted() -> bool:
-            try:
-                connection.channel().queue_delete(QUEUE, if_empty=True)
-            except ChannelClosedByBroker:
-                return False
-            return True
-
-        wait_until(deleted, 10, "the queue is empty")
-
-
-def _replace_queue(deployment: Deployment, **properties: Any) -> None:
-    _delete_queue(deployment)
-    with deployment.connect() as connection:
-        connection.channel().queue_declare(QUEUE, **properties)
+def _delete_queue(deployment: Deployment, **another: Any) -> None:
+    """While no order is in it or on its way, for RabbitMQ confirms those that a deletion overtakes; perhaps make another."""
+    with deployment.load.paused(), deployment.connect() as connection:
+        wait_until(lambda: deployment.unresolved() == 0 and _queued(deployment) == 0, 10, "the queue is empty")
+        channel = connection.channel()
+        channel.queue_delete(QUEUE)
+        if another:
+            channel.queue_declare(QUEUE, **another)

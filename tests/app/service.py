@@ -4,9 +4,11 @@ import itertools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +107,12 @@ class Service:
             self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End all of its processes at once."""
+        """End all of its processes at once; returns when none has the port any more."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        with suppress(OSError):
+            while True:
+                socket.create_connection(("127.0.0.1", self.port)).close()
 
     def wait(self) -> int:
         try:

@@ -6,6 +6,7 @@ Every scenario runs on all deployments at the same time, so that a fault's durat
 import os
 import random
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
@@ -51,18 +52,15 @@ def world(
         def deployment(ledger_name: str, ledger: Ledger, instances: int) -> Deployment:
             vhost = f"{ledger_name}-{instances}"
             broker.add_vhost(vhost)
-            services = [
-                launch(
-                    "uwsgi",
-                    CART_PORT=cart.port,
-                    USER_PORT=user.port,
-                    PAYMENT_GATEWAY=f"sandbox://127.0.0.1:{gateway.port}",
-                    PAYMENT_AMQP_VHOST=vhost,
-                    PAYMENT_LEDGER_URL=ledger.url,
-                    PAYMENT_RECONCILE_INTERVAL=1,
-                )
-                for _ in range(instances)
-            ]
+            variables = {
+                "CART_PORT": cart.port,
+                "USER_PORT": user.port,
+                "PAYMENT_GATEWAY": f"sandbox://127.0.0.1:{gateway.port}",
+                "PAYMENT_AMQP_VHOST": vhost,
+                "PAYMENT_LEDGER_URL": ledger.url,
+                "PAYMENT_RECONCILE_INTERVAL": 1,
+            }
+            services = [launch("uwsgi", **variables) for _ in range(instances)]
             return until_the_end(Deployment(ledger_name, ledger, services, broker, vhost))
 
         sqlite = SqliteLedger(until_the_end(Disk(megabytes=64)))
@@ -70,11 +68,13 @@ def world(
         (disk.path / "cluster").mkdir()
         postgres = Postgres(disk.path / "cluster", reachable=True)
         stack.callback(postgres.remove)
-        deployments = [
-            deployment("sqlite", sqlite, 1),
-            deployment("postgresql", PostgresqlLedger(disk, postgres), 1),
-            deployment("postgresql", PostgresqlLedger(disk, postgres), 2),
+        wanted = [
+            ("sqlite", sqlite, 1),
+            ("postgresql", PostgresqlLedger(disk, postgres), 1),
+            ("postgresql", PostgresqlLedger(disk, postgres), 2),
         ]
+        with ThreadPoolExecutor() as threads:
+            deployments = list(threads.map(lambda each: deployment(*each), wanted))
         yield World(broker, gateway, cart, user, deployments)
 
 

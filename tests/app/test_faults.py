@@ -1,15 +1,13 @@
 """What happens when a service behind this one is away, hangs or talks nonsense: nobody is charged without an order."""
 
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ports import free_port, hanging
+from ports import dripping, free_port, hanging
 from test_contract import assert_refused
 
 
@@ -18,35 +16,6 @@ def away(broker):
     broker.suspend()
     yield broker
     broker.resume()
-
-
-@contextmanager
-def dripping(line):
-    """The port of a server that sends `line` again and again, slowly, as the head of an answer without an end."""
-    ended = threading.Event()
-
-    def drip(connection):
-        with connection:
-            connection.sendall(b"HTTP/1.1 200 OK\r\n")
-            while not ended.wait(0.3):
-                try:
-                    connection.sendall(line)
-                except OSError:
-                    return
-
-    def accept():
-        while not ended.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=drip, args=[connection], daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        threading.Thread(target=accept, daemon=True).start()
-        yield listener.getsockname()[1]
-        ended.set()
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def counter(service, name):

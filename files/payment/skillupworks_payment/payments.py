@@ -33,7 +33,7 @@ class Payments:
         duplicate_window: float,
         patience: float,
     ) -> None:
-        """A request without a key waits for how one that was first ends, for `patience` seconds from its own arrival."""
+        """A request without a key waits for how one that was first ends, `patience` seconds from its own arrival on."""
         self._upstreams = upstreams
         self._gateway = gateway
         self._ledger = ledger
