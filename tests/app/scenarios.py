@@ -372,7 +372,7 @@ def _assert_queue(deployment: Deployment, **properties: Any) -> None:
 
 
 def _delete_queue(deployment: Deployment, **another: Any) -> None:
-    """While no order is in it or on its way, for RabbitMQ confirms those that a deletion overtakes; perhaps make another."""
+    """While no order is in it or on its way: RabbitMQ confirms what a deletion overtakes. `another` is made then."""
     with deployment.load.paused(), deployment.connect() as connection:
         wait_until(lambda: deployment.unresolved() == 0 and _queued(deployment) == 0, 10, "the queue is empty")
         channel = connection.channel()

@@ -77,14 +77,6 @@ def test_missing_queue_is_made_durable(start_service, broker):
     assert [event["orderId"] for event in broker.wait_for_orders([order_id], "made-by-us")] == [order_id]
 
 
-def test_existing_queue_of_another_kind_is_used_as_it_is(start_service, broker):
-    with broker.connection() as connection:
-        connection.channel().queue_declare("made-by-others", durable=True, arguments={"x-max-length": 100})
-    service = start_service("python", PAYMENT_QUEUE="made-by-others")
-    order_id = service.pay().json()["orderId"]
-    assert [event["orderId"] for event in broker.wait_for_orders([order_id], "made-by-others")] == [order_id]
-
-
 def test_deleted_queue_is_made_again(start_service, broker):
     """The message that finds no queue comes back as unroutable, stays in the outbox and is sent again."""
     service = start_service("python", PAYMENT_QUEUE="deleted")

@@ -143,6 +143,23 @@ def test_claim_of_a_payment_in_progress(payments, behind, key):
     assert (refused, len(behind.taken)) == ([409], 1)
 
 
+def test_wait_for_another_request_begins_with_the_arrival(payments, behind, ledger, monkeypatch):
+    """The time that the ledger took is not waited for once more."""
+    opened = ledger.open
+
+    def slow(*arguments):
+        time.sleep(0.2)
+        return opened(*arguments)
+
+    def second(_):
+        monkeypatch.setattr(ledger, "open", slow)
+        monkeypatch.setattr(ledger, "outcome", lambda _: pytest.fail("it waits"))
+        assert refusal(payments).status == 409
+
+    behind.meanwhile = second
+    assert pay(payments).status == 200
+
+
 def test_clock_that_steps_back_opens_no_claim(payments, behind, monkeypatch):
     pay(payments)
     pay(payments, key="a")
@@ -195,6 +212,15 @@ def test_answer_after_closing_is_given_back(payments, behind, ledger, reconcile)
     assert refusal(payments).status == 500
     assert behind.calls == ["charge", "void pay_0"]
     assert orders(ledger) == []
+
+
+def test_answer_after_closing_whose_void_fails_is_given_back_later(payments, behind, ledger, reconcile, monkeypatch):
+    behind.meanwhile = lambda _: reconcile()
+    with monkeypatch.context() as failing:
+        failing.setattr(behind, "void", lambda _: (_ for _ in ()).throw(GatewayTimeout))
+        assert refusal(payments).error == "Gateway timeout"
+    reconcile()
+    assert behind.calls == ["charge", "void pay_0"]
 
 
 def test_killed_before_the_record(payments, behind, ledger, reconcile):
