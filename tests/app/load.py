@@ -207,6 +207,7 @@ class Row:
     charged_without_order: int
     slowest_s: float
     statuses: Counter = field(repr=False)
+    failures: set[int | str | None] = field(repr=False)
     details: dict[str, object] = field(repr=False)
 
 
@@ -261,5 +262,6 @@ def row(scenario: str, ledger: str, instances: int, load: Load, verdict: Verdict
         charged_without_order=len(verdict.charged_without_order),
         slowest_s=round(max((answer.seconds for answer in answers), default=0.0), 2),
         statuses=load.statuses(),
+        failures={answer.status or answer.error for answer in answers if answer.failed},
         details={name: sorted(values)[:5] for name, values in vars(verdict).items() if values},
     )
