@@ -94,7 +94,7 @@ class Broker:
         self.ctl("resume_listeners")
 
     def drop_connections(self) -> None:
-        self.ctl("close_all_connections", "a test says so")
+        self.ctl("close_all_connections", "--global", "a test says so")
 
     def connection(self, password: str = PASSWORD, vhost: str = "/") -> pika.BlockingConnection:
         credentials = pika.PlainCredentials(USER, password)
