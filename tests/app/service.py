@@ -2,7 +2,9 @@
 
 import itertools
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import requests
-
-from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "files" / "payment"
@@ -24,14 +24,24 @@ def new_session() -> str:
     return f"demo-{os.getpid()}-{next(_sessions)}"
 
 
+# What systemd does for a socket-activated service: the socket is file descriptor 3, meant for the process of that id.
+_ACTIVATE = 'exec env LISTEN_FDS=1 LISTEN_PID=$$ "${@:2}" 3<&"$1"-'
+
+
 class Service:
-    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is."""
+    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is.
+
+    As on a host, the listening socket is not its own: it stays open while the service is restarted.
+    """
 
     def __init__(self, runtime: str, directory: Path, environment: dict[str, str], ini: str, app: Path) -> None:
-        self.port = free_port()
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._socket.setblocking(False)  # NonBlocking= in the unit
+        self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._log = directory / "log"
-        environment = {
+        self._directory = directory
+        self._app = app
+        self._environment = {
             "PATH": os.environ["PATH"],
             "PYTHONDONTWRITEBYTECODE": "1",
             "PAYMENT_BIND": "127.0.0.1",
@@ -41,14 +51,26 @@ class Service:
         }
         if runtime == "uwsgi":
             (directory / "payment.ini").write_text(ini.replace("@PORT@", str(self.port)))
-            (directory / "counters").mkdir()
-            environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory / "counters")
-            command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
+            self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory / "counters")
+            self._command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
         else:
-            command = [sys.executable, str(app / "payment.py")]
-        with self._log.open("wb") as log:
+            self._command = [sys.executable, str(app / "payment.py")]
+        self.start()
+
+    def start(self) -> None:
+        """Start the process, for the first time or after its end."""
+        counters = self._directory / "counters"
+        shutil.rmtree(counters, ignore_errors=True)
+        counters.mkdir()
+        with (self._directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=app, env=environment, stdout=log, stderr=log, start_new_session=True
+                ["bash", "-c", _ACTIVATE, "activate", str(self._socket.fileno()), *self._command],
+                cwd=self._app,
+                env=self._environment,
+                stdout=log,
+                stderr=log,
+                pass_fds=[self._socket.fileno()],
+                start_new_session=True,
             )
 
     def wait_until_alive(self) -> "Service":
@@ -77,7 +99,7 @@ class Service:
         return self.pay(session_id, None, data=text, headers=headers)
 
     def logs(self) -> str:
-        return self._log.read_text()
+        return (self._directory / "log").read_text()
 
     def stop(self) -> int:
         """End it with SIGTERM; the exit code."""
