@@ -8,13 +8,10 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import requests
-
-from ports import free_port
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "files" / "payment"
@@ -27,19 +24,24 @@ def new_session() -> str:
     return f"demo-{os.getpid()}-{next(_sessions)}"
 
 
+# What systemd does for a socket-activated service: the socket is file descriptor 3, meant for the process of that id.
+_ACTIVATE = 'exec env LISTEN_FDS=1 LISTEN_PID=$$ "${@:2}" 3<&"$1"-'
+
+
 class Service:
     """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is.
 
-    Ended, it can be started again: with the same port and ledger.
+    As on a host, the listening socket is not its own: it stays open while the service is restarted.
     """
 
     def __init__(self, runtime: str, directory: Path, environment: dict[str, str], ini: str, app: Path) -> None:
-        self.port = free_port()
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self._socket.setblocking(False)  # NonBlocking= in the unit
+        self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._log = directory / "log"
+        self._directory = directory
         self._app = app
-        self._counters = directory / "counters"
-        self.environment = {
+        self._environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPYCACHEPREFIX": str(ROOT / ".cache" / "pycache"),  # not beside the code, which gets bundled
             "PAYMENT_BIND": "127.0.0.1",
@@ -49,23 +51,25 @@ class Service:
         }
         if runtime == "uwsgi":
             (directory / "payment.ini").write_text(ini.replace("@PORT@", str(self.port)))
-            self.environment["PROMETHEUS_MULTIPROC_DIR"] = str(self._counters)
+            self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory / "counters")
             self._command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
         else:
             self._command = [sys.executable, str(app / "payment.py")]
         self.start()
 
     def start(self, **variables: str) -> None:
-        """As the unit starts it; `variables` are for this time only."""
-        shutil.rmtree(self._counters, ignore_errors=True)
-        self._counters.mkdir()
-        with self._log.open("ab") as log:
+        """Start the process, for the first time or after its end; `variables` are for this time only."""
+        counters = self._directory / "counters"
+        shutil.rmtree(counters, ignore_errors=True)
+        counters.mkdir()
+        with (self._directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                self._command,
+                ["bash", "-c", _ACTIVATE, "activate", str(self._socket.fileno()), *self._command],
                 cwd=self._app,
-                env=self.environment | variables,
+                env=self._environment | variables,
                 stdout=log,
                 stderr=log,
+                pass_fds=[self._socket.fileno()],
                 start_new_session=True,
             )
 
@@ -95,7 +99,7 @@ class Service:
         return self.pay(session_id, None, data=text, headers=headers)
 
     def logs(self) -> str:
-        return self._log.read_text()
+        return (self._directory / "log").read_text()
 
     def stop(self) -> int:
         """End it with SIGTERM; the exit code."""
@@ -107,12 +111,9 @@ class Service:
             self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End all of its processes at once; returns when none has the port any more."""
+        """End all of its processes at once."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        with suppress(OSError):
-            while True:
-                socket.create_connection(("127.0.0.1", self.port)).close()
 
     def wait(self) -> int:
         try:

@@ -9,7 +9,8 @@ UNIT = """\
 [Unit]
 Description=skillupworks Payment Service
 Wants=network-online.target
-After=network-online.target
+Requires=payment.socket
+After=network-online.target payment.socket
 # Never give up: what keeps it from starting may pass.
 StartLimitIntervalSec=0
 
@@ -36,6 +37,8 @@ LoadCredential=amqp_password:{payment_config_dir}/credentials/amqp_password
 # The ledger: kept through releases, the service's own.
 StateDirectory=skillupworks/payment
 StateDirectoryMode=0700
+# The socket of payment.socket: threads that lose the race for a connection must not wait in accept.
+NonBlocking=true
 # Stop the master alone: it lets its workers answer what is in flight.
 KillMode=mixed
 TimeoutStopSec=20
@@ -130,9 +133,15 @@ def test_it_listens_on_the_inventorys_address_alone(host, settings):
 
 
 def test_nothing_else_of_it_listens(host, settings):
+    """The one socket is systemd's, which keeps it open while the service restarts."""
+    assert host.socket(f"tcp://{settings['payment_bind_address']}:{settings['payment_port']}").is_listening
     uid = host.user(settings["payment_run_as"]).uid
-    listening = [line.split()[3] for line in host.check_output("ss -Hltne").splitlines() if f"uid:{uid} " in line]
-    assert [address.rsplit(":", 1)[1] for address in listening] == [str(settings["payment_port"])]
+    assert [line for line in host.check_output("ss -Hltne").splitlines() if f"uid:{uid} " in line] == []
+
+
+def test_the_socket_comes_with_the_boot(host):
+    shown = host.check_output("systemctl show payment.socket --property=ActiveState,UnitFileState,NeedDaemonReload")
+    assert set(shown.splitlines()) == {"ActiveState=active", "UnitFileState=enabled", "NeedDaemonReload=no"}
 
 
 def test_the_password_is_where_only_the_service_finds_it(host, settings, service):
@@ -182,7 +191,7 @@ def test_uwsgi_is_configured_from_the_inventory(host, settings):
     ini = host.file(f"{settings['payment_config_dir']}/payment.ini").content_string.splitlines()
     assert f"processes = {settings['payment_processes']}" in ini
     assert f"threads = {settings['payment_threads']}" in ini
-    assert f"http-socket = {settings['payment_bind_address']}:{settings['payment_port']}" in ini
+    assert f"socket = {settings['payment_bind_address']}:{settings['payment_port']}" in ini
 
 
 def test_logs_are_rotated(host):

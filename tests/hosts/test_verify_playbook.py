@@ -34,7 +34,7 @@ def test_a_sound_host_passes_every_check(verify):
 
 @pytest.mark.disruptive
 def test_a_stopped_service_fails(verify, host):
-    host.check_output("systemctl stop payment.service")
+    host.check_output("systemctl stop payment.socket payment.service")
     try:
         code, rows = verify()
     finally:

@@ -41,7 +41,7 @@ class Sqlite:
         self._writer: _Writer | None = None
         self._pipe: int | None = None
         self._reading = create_engine(
-            f"sqlite:///{path}", isolation_level="AUTOCOMMIT", connect_args={"timeout": TIMEOUT}, pool_size=32
+            f"sqlite:///{path}", isolation_level="AUTOCOMMIT", connect_args={"timeout": TIMEOUT}, max_overflow=-1
         )
         event.listen(self._reading, "connect", _configure)
 
