@@ -19,7 +19,7 @@ from scenarios import SCENARIOS, Scenario
 from service import Service
 
 DEPLOYMENTS = ["sqlite-1", "postgresql-1", "postgresql-2"]
-_ROUND = 150  # seconds that all scenarios take
+_ROUND = 240  # seconds that all scenarios take, on two processors
 
 
 def _planned() -> list[Scenario]:
