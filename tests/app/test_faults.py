@@ -68,8 +68,8 @@ def test_scraper_storm_on_hanging_dependencies(start_service, runtime):
         with ThreadPoolExecutor(8) as scrapers:
             times = list(scrapers.map(timed, range(40)))
         assert max(times) < 2
-        threads = threads_of(service.process.pid)
-        assert threads < 80, f"{threads} threads"
+        threads = threads_of(service.process.pid)  # 64 of them for requests
+        assert threads < 140, f"{threads} threads"
 
 
 def threads_of(session):
