@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -30,7 +31,9 @@ def _planned() -> list[Scenario]:
     seed = int(os.environ.get("SOAK_SEED") or random.randrange(10**6))
     print(f"SOAK_SEED={seed}")
     chance = random.Random(seed)
-    return [each for _ in range(max(1, minutes * 60 // _ROUND)) for each in chance.sample(SCENARIOS, len(SCENARIOS))]
+    rounds = max(1, minutes * 60 // _ROUND)
+    # Copies, because pytest plays equal parameters one after the other.
+    return [replace(each) for _ in range(rounds) for each in chance.sample(SCENARIOS, len(SCENARIOS))]
 
 
 @pytest.fixture(scope="module")
