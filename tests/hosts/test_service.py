@@ -32,7 +32,7 @@ Environment=PAYMENT_THREADS={threads}
 Environment=PAYMENT_LOG_DIR={payment_log_dir}
 # The password of AMQP_USER: a file that only this service can read, never an environment variable.
 LoadCredential=amqp_password:{payment_config_dir}/credentials/amqp_password
-{runtime}
+{ledger}{runtime}
 # The ledger: kept through releases, the service's own.
 StateDirectory=skillupworks/payment
 StateDirectoryMode=0700
@@ -76,6 +76,10 @@ Environment=PAYMENT_BIND={payment_bind_address}
 ExecStart={payment_link}/venv/bin/python {payment_link}/payment.py""",
 }
 
+LEDGER = """\
+Environment=PAYMENT_LEDGER_URL={payment_ledger_url}
+LoadCredential=ledger_password:{payment_config_dir}/credentials/ledger_password
+"""
 
 STATE = "/var/lib/skillupworks/payment"
 
@@ -90,7 +94,8 @@ def service(host):
 def test_the_unit_is_what_the_inventory_says(host, settings):
     processes = settings["payment_processes"] if settings["payment_runtime"] == "python" else 1
     runtime = RUNTIME[settings["payment_runtime"]].format(**settings)
-    expected = UNIT.format(runtime=runtime, threads=processes * settings["payment_threads"], **settings)
+    ledger = LEDGER.format(**settings) if settings["payment_ledger_url"] else ""
+    expected = UNIT.format(ledger=ledger, runtime=runtime, threads=processes * settings["payment_threads"], **settings)
     assert host.file("/etc/systemd/system/payment.service").content_string == expected
 
 

@@ -119,6 +119,23 @@ def test_no_hosts_at_all(inventory, run_site):
         ("payment_sandbox_allowed: false", "Set payment_sandbox_allowed: true, on test hosts only"),
         ("payment_amqp_password: ''", "payment_amqp_password, the password of RabbitMQ's user, is not set"),
         ("payment_amqp_password: skillupworks@123", "payment_amqp_password is one that the install guide publishes"),
+        (
+            "payment_ledger_url: postgresql://payment:secret@192.0.2.15/payment",
+            "payment_ledger_url has a password in it. Write that as payment_ledger_password",
+        ),
+        (
+            "payment_ledger_url: postgresql://payment@192.0.2.15/payment?password=secret",
+            "payment_ledger_url has a password in it",
+        ),
+        (
+            "payment_ledger_url: mysql://payment@192.0.2.15/payment",
+            "payment_ledger_url is 'mysql://payment@192.0.2.15/payment'. Write postgresql://",
+        ),
+        ("payment_ledger_url: postgresql://192.0.2.15", "Write postgresql://payment@172.31.19.150:5432/payment"),
+        (
+            "payment_ledger_url: postgresql://payment@192.0.2.15/payment",
+            "payment_ledger_password, the password of PostgreSQL's user, is not set",
+        ),
         ("payment_artifact_url: http://192.0.2.1/a.zip", "Write an https:// URL, or bundled"),
         ("payment_artifact_url: https://192.0.2.1/a.zip", "payment_artifact_sha256 is not the artifact's SHA-256"),
     ],
@@ -138,6 +155,17 @@ def test_a_wrong_setting_is_found_in_its_file(inventory, run_site):
     wrong.parent.mkdir()
     wrong.write_text("payment_gateway: ftp://pay\n")
     assert f"{wrong}: payment_gateway is 'ftp://pay'" in run_site(inventory).output
+
+
+def test_a_shared_ledger(inventory, run_site):
+    settings = [
+        "payment_ledger_url: postgresql://payment@192.0.2.15:5432/payment?sslmode=verify-full",
+        "payment_ledger_password: staple-battery",
+    ]
+    (inventory / "group_vars/all/ledger.yml").write_text("\n".join(settings) + "\n")
+    run = run_site(inventory)
+    assert run.touched_a_host
+    assert "staple-battery" not in run.output
 
 
 @pytest.mark.parametrize("name", ["production", "staging"])

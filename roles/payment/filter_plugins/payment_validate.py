@@ -19,6 +19,7 @@ REQUIRED_GROUPS = {
 OPTIONAL_GROUPS = {"frontend": "the Nginx frontend"}
 HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 SANDBOX = re.compile(r"sandbox://(approve|decline|timeout)/?(\?delay_ms=[0-9]{1,5})?")
+POSTGRESQL = re.compile(r"postgresql://[^\s:@/?#]+@[^\s@/?#]+/[^\s@/?#]+(\?[^\s#]*)?")
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
 VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."
@@ -93,6 +94,21 @@ def gateway_problem(url: str, sandbox_allowed: object) -> str | None:
     return f"is {url!r}. Write an https:// URL, or sandbox://approve (decline, timeout) on test hosts"
 
 
+def ledger_problem(url: str, password: str) -> str | None:
+    """Say why payments cannot be recorded at `url`, in words that begin with the variable's name, or return None."""
+    if not url:
+        return None
+    secret = re.search(r"//[^/@]*:[^/@]*@|[?&]password=", url)
+    if secret:
+        return f"payment_ledger_url has a password in it. Write that as payment_ledger_password. {VAULT}"
+    if not POSTGRESQL.fullmatch(url) or not UNIT_VALUE.fullmatch(url):
+        example = "postgresql://payment@172.31.19.150:5432/payment"
+        return f"payment_ledger_url is {url!r}. Write {example}, or leave it out for a ledger in a file of the host."
+    if not password or password.startswith("<"):
+        return f"payment_ledger_password, the password of PostgreSQL's user, is not set. {VAULT}"
+    return None
+
+
 def artifact_problems(settings: dict) -> list[str]:
     """Check where the release comes from, and that it is pinned."""
     url = str(settings["payment_artifact_url"])
@@ -157,6 +173,8 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         problems.append(f"payment_amqp_password is one that the install guide publishes. Choose another. {VAULT}")
     if problem := gateway_problem(str(settings["payment_gateway"]), settings["payment_sandbox_allowed"]):
         problems.append(f"payment_gateway {problem}.")
+    if problem := ledger_problem(str(settings["payment_ledger_url"]), str(settings["payment_ledger_password"])):
+        problems.append(problem)
     problems += artifact_problems(settings)
     return [f"{file_of(problem, inventory_file)}: {problem}" for problem in problems]
 
