@@ -57,6 +57,7 @@ class Postgres:
                     "listen_addresses = '127.0.0.1'\n"
                     "unix_socket_directories = ''\n"
                     "fsync = on\n"
+                    "deadlock_timeout = 100ms\n"
                     "synchronous_commit = off\n"  # the service must not rely on the server's default
                 )
             self.start()

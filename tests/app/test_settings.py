@@ -90,6 +90,35 @@ def test_ledger_that_cannot_be(url):
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("url", ["postgres://u:secret@host/db", "postgresql://u@/db", "postgresql://u@host"])
+def test_url_of_postgresql_that_lacks_something(url):
+    with pytest.raises(
+        SettingsError, match=r"^PAYMENT_LEDGER_URL is .*postgresql://user@host:5432/database$"
+    ) as raised:
+        database.from_url(url)
+    assert "secret" not in str(raised.value)
+
+
+def test_option_that_postgresql_does_not_have():
+    with pytest.raises(SettingsError, match=r"^PAYMENT_LEDGER_URL is wrong behind the \?: .*sslmod") as raised:
+        database.from_url("postgresql://u:secret@host/db?sslmod=require")
+    assert "\n" not in str(raised.value)
+    assert "secret" not in str(raised.value)
+
+
+def test_password_of_the_ledger(tmp_path):
+    (tmp_path / "ledger_password").write_text("from the file\n")
+    url = {"PAYMENT_LEDGER_URL": "postgresql://user@host/db"}
+    with pytest.raises(SettingsError, match=r"^PAYMENT_LEDGER_PASSWORD is not set: "):
+        Settings.from_environment(GOOD | url)
+    environment = GOOD | url | {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert Settings.from_environment(environment).ledger_password == "from the file"
+    settings = Settings.from_environment(environment | {"PAYMENT_LEDGER_PASSWORD": "the variable"})
+    assert settings.ledger_password == "the variable"
+    assert "the variable" not in repr(settings)
+    assert Settings.from_environment(GOOD | {"PAYMENT_LEDGER_URL": "postgresql://u:p@host/db"}).ledger_password is None
+
+
 def test_ledger_that_cannot_be_written(tmp_path):
     with pytest.raises(SettingsError, match=r"^PAYMENT_LEDGER_URL is .*/none/ledger.db': write a path .* \("):
         database.from_url(f"sqlite:///{tmp_path}/none/ledger.db").migrate()

@@ -81,7 +81,7 @@ class Postgresql:
             make_conninfo(**self._login)
         except psycopg.ProgrammingError as error:
             raise SettingsError(
-                f"PAYMENT_LEDGER_URL is wrong: write only libpq's options behind the ? ({error})"
+                f"PAYMENT_LEDGER_URL is wrong behind the ?: write libpq's options ({_reason(error)})"
             ) from error
         self._migrated = False
         self._start = threading.Lock()
