@@ -65,7 +65,8 @@ def stages(names: list[str]) -> list[Result]:
         if name == "lint":
             results += [run(linter, command) for linter, command in LINTERS.items()]
         elif name == "app":
-            results.append(run("app", [".venv-app/bin/pytest", "tests/app"], RESULTS / "app.xml"))
+            command = [".venv-app/bin/pytest", "--numprocesses=2", "--dist=loadfile", "tests/app"]
+            results.append(run("app", command, RESULTS / "app.xml"))
         elif name == "roles":
             scenarios = [path.parent.name for path in sorted(ROOT.glob("molecule/*/molecule.yml"))]
             results += [scenario(name) for name in scenarios]

@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,34 +13,41 @@ import requests
 sys.dont_write_bytecode = True  # files/payment is what gets bundled
 
 from broker import PASSWORD, USER, Broker  # noqa: E402
-from load import ROWS, Row  # noqa: E402
 from ports import free_port  # noqa: E402
 from postgres import Postgres  # noqa: E402
 from service import APP, ROOT, Service  # noqa: E402
 
 RUNTIMES = ["uwsgi", "python"]
-COLUMNS = [field.name for field in fields(Row) if field.repr]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[ROWS] = []
+    if not hasattr(config, "workerinput"):  # what the workers of pytest-xdist see is reported to their controller
+        config.pluginmanager.register(FaultTable())
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """The table of the fault scenarios, also as results/faults.json."""
-    rows = [{name: getattr(row, name) for name in COLUMNS} for row in config.stash[ROWS]]
-    if not rows:
-        return
-    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in COLUMNS}
-    terminalreporter.section("faults")
-    for row in [dict(zip(COLUMNS, COLUMNS, strict=True)), *rows]:
-        cells = (
-            str(row[name]).ljust(widths[name]) if name in COLUMNS[:2] else str(row[name]).rjust(widths[name])
-            for name in COLUMNS
-        )
-        terminalreporter.write_line("  ".join(cells))
-    (ROOT / "results").mkdir(exist_ok=True)
-    (ROOT / "results" / "faults.json").write_text(json.dumps(rows, indent=2) + "\n")
+class FaultTable:
+    """The rows of the fault scenarios: a table at the end of the run, also as results/faults.json."""
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, object]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self._rows += [value for name, value in report.user_properties if name == "fault"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if not self._rows:
+            return
+        columns = list(self._rows[0])
+        lines = [columns, *([str(cell) for cell in row.values()] for row in self._rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        terminalreporter.section("faults")
+        for cells in lines:
+            names = [cell.ljust(width) for cell, width in zip(cells[:2], widths, strict=False)]
+            figures = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
+            terminalreporter.write_line("  ".join(names + figures))
+        (ROOT / "results").mkdir(exist_ok=True)
+        (ROOT / "results" / "faults.json").write_text(json.dumps(self._rows, indent=2) + "\n")
 
 
 @pytest.fixture(scope="session")

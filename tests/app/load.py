@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import pika
-import pytest
 
 from service import DEMO_BODY
 
@@ -185,9 +184,6 @@ class OrderProcessor:
             pass  # away, or without the queue; tried again
 
 
-ROWS: pytest.StashKey[list["Row"]] = pytest.StashKey()
-
-
 @dataclass
 class Row:
     """What one scenario came to on one deployment.
@@ -208,6 +204,10 @@ class Row:
     slowest_s: float
     statuses: Counter = field(repr=False)
     details: dict[str, object] = field(repr=False)
+
+    def figures(self) -> dict[str, object]:
+        """The row as it is shown."""
+        return {each.name: getattr(self, each.name) for each in fields(self) if each.repr}
 
 
 @dataclass(frozen=True)

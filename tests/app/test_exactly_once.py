@@ -14,7 +14,7 @@ import pytest
 
 from broker import Broker
 from deployments import Deployment, Disk, Gateway, Ledger, Neighbour, PostgresqlLedger, SqliteLedger, World
-from load import ROWS, Row
+from load import Row
 from postgres import Postgres
 from scenarios import SCENARIOS, Scenario
 from service import Service
@@ -85,15 +85,18 @@ def world(
 def played(request: pytest.FixtureRequest, world: World) -> tuple[Scenario, dict[str, Row]]:
     """One scenario, and its row for each deployment."""
     scenario = request.param
-    rows = world.run(scenario.name, scenario.fault, scenario.after)
-    request.config.stash[ROWS].extend(rows.values())
-    return scenario, rows
+    return scenario, world.run(scenario.name, scenario.fault, scenario.after)
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
-def test_exactly_once(played: tuple[Scenario, dict[str, Row]], deployment: str) -> None:
+def test_exactly_once(
+    played: tuple[Scenario, dict[str, Row]],
+    deployment: str,
+    record_property: Callable[[str, object], None],
+) -> None:
     scenario, rows = played
     row = rows[deployment]
+    record_property("fault", row.figures())
     assert (row.lost, row.doubled, row.charged_without_order) == (0, 0, 0), (row.details, row.statuses)
     assert row.details == {"unresolved": 0}, row.statuses
     assert row.ok >= scenario.least_ok, row.statuses

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
@@ -162,6 +163,15 @@ def test_rows_of_the_first_revision_are_kept(url):
         )
         assert old.items() <= dict(new).items()
     assert [event.order_id for event in Ledger(tables).next_events(0, 10)] == ["order"]
+
+
+def test_a_new_ledger_has_all_migrations(tables):
+    """Also when the files' names, which tell without Alembic that nothing is missing, are not as they should be."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    newest = ScriptDirectory.from_config(config).get_current_head()
+    assert rows(tables, "alembic_version") == [(newest,)]
+    assert newest == migrations.NEWEST
 
 
 def test_a_ledger_of_a_newer_release_is_left_alone_and_used(tables, url):
