@@ -18,7 +18,7 @@ from service import DEMO_BODY
 CLIENTS = 4  # with a double click each, far from filling the slots of an instance: none has to queue
 _PAUSE = 0.1  # seconds from one payment of a client to its next, so that the processors are not the limit
 _ATTEMPTS, _RETRY = 4, 0.4  # how often and after how many seconds a client asks again that got no final answer
-_PATIENCE = 10  # seconds that a client waits for an answer
+_PATIENCE = 30  # seconds that a client waits for an answer: a restart on a busy machine takes its time
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def scenario(
     after: float = 1,
     failures: bool = False,
     seen: tuple[int, ...] = (),
-    slowest: float = 10,
+    slowest: float = 30,
     least_ok: int = 15,
 ) -> Callable[[Callable[[World], None]], Callable[[World], None]]:
     def register(fault: Callable[[World], None]) -> Callable[[World], None]:
