@@ -265,7 +265,7 @@ def test_deadlocks_are_resolved(shared):
 
     with ThreadPoolExecutor(2) as clients:
         list(clients.map(crossing, ["ab", "ba"]))
-    assert runs.total() == 3
+    assert runs.total() > 2, "one of them was run again"
     assert [row[-1] for row in rows(tables, "payments")] == [2, 2]
 
 
