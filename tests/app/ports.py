@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def free_port() -> int:
-    """One below those that the kernel gives to clients, so that a server which is away for a while finds it free again."""
+    """One that the kernel gives to no client: a server that is away for a while finds it free again."""
     lowest_of_clients = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = random.randrange(10_000, lowest_of_clients)
