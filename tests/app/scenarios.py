@@ -46,7 +46,7 @@ def scenario(
     failures: bool = False,
     seen: tuple[int, ...] = (),
     slowest: float = 30,
-    least_ok: int = 15,
+    least_ok: int = 5,
 ) -> Callable[[Callable[[World], None]], Callable[[World], None]]:
     def register(fault: Callable[[World], None]) -> Callable[[World], None]:
         name = fault.__name__.replace("_", " ")
