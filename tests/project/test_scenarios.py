@@ -43,6 +43,18 @@ def test_a_scenario_verifies(scenario):
     assert "verify" in sequence
 
 
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.name)
+def test_a_scenario_has_the_playbooks_that_its_sequence_names(scenario):
+    """Without a side_effect of its own, Molecule skips all of them, and says so in a warning alone."""
+    own = load(scenario / "molecule.yml")
+    sequence = (BASE["scenario"] | own.get("scenario", {}))["test_sequence"]
+    playbooks = BASE["provisioner"]["playbooks"] | own.get("provisioner", {}).get("playbooks", {})
+    needed = {step.split()[0] for step in sequence} & {"create", "prepare", "converge", "side_effect", "destroy"}
+    assert needed <= playbooks.keys()
+    for step in sequence:
+        assert all((scenario / path).exists() for path in step.split()[1:])
+
+
 def test_scenarios_have_subnets_of_their_own():
     subnets = [
         load(path / "molecule.yml").get("provisioner", {}).get("env", {}).get("TESTBED_SUBNET") for path in SCENARIOS
