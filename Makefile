@@ -33,8 +33,14 @@ test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or o
 verify: .setup-controller ## Check the hosts of INVENTORY=inventories/production
 	@ansible-playbook --inventory $(INVENTORY) playbooks/verify.yml
 
+bundle: .setup-controller ## Pack a release into dist/: VERSION=1.2.0, with WHEELS=1 for hosts without compiler and index
+	@$(if $(filter 1,$(WHEELS)),scripts/setup.sh testbed && )scripts/bundle.sh
+
+publish: .setup-controller ## Upload a packed release to S3: VERSION=1.2.0 BUCKET=releases
+	@scripts/publish.sh
+
 lock: .setup-controller ## Resolve the requirements.in files anew
-	@for file in requirements.in files/payment/requirements.in tests/app/requirements.in; do scripts/lock.sh $$file; done
+	@for file in requirements.in {files/payment,tests/app,scripts/wheels,testbed/s3}/requirements.in; do scripts/lock.sh $$file; done
 
 OURS := --quiet --filter name=skillupworks-payment-
 clean: ## Remove all that demo and tests made: hosts, networks, images, environments, results
@@ -42,10 +48,10 @@ clean: ## Remove all that demo and tests made: hosts, networks, images, environm
 	    testbed/podman ps --all $(OURS) | xargs -r testbed/podman rm --force --time 2; \
 	    testbed/podman network ls $(OURS) | xargs -r testbed/podman network rm; \
 	    testbed/podman images --quiet --filter reference='localhost/skillupworks-payment/*' | sort -u | xargs -r testbed/podman rmi --force; }
-	rm -rf .venv .venv-app .cache results
+	rm -rf .venv .venv-app .cache dist results
 
 SETUPS := .setup-controller .setup-app .setup-testbed
 $(SETUPS): .setup-%:
 	@scripts/setup.sh $*
 
-.PHONY: help demo demo-down test lint test-app test-roles soak verify lock clean $(SETUPS)
+.PHONY: help demo demo-down test lint test-app test-roles soak verify bundle publish lock clean $(SETUPS)

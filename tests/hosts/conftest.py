@@ -4,35 +4,21 @@ Expected values are the inventory's, as Ansible itself resolves them. Tests mark
 leave them out on a live fleet with  -m "not disruptive".
 """
 
-import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
 import testinfra
 
-ROOT = Path(__file__).parents[2]
+sys.path.append(str(Path(__file__).parents[1]))
+
+import resolved_inventory
 
 
 def pytest_configure(config):
     """Hand Testinfra the resolved inventory in place of the given one, and reach the hosts as root."""
     config.addinivalue_line("markers", "disruptive: takes a payment or opens a port on a test host")
-    given = config.getoption("ansible_inventory")
-    if not given or config.getoption("collectonly"):
-        return
-    folder = tempfile.TemporaryDirectory(prefix="inventory-")
-    config.add_cleanup(folder.cleanup)
-    playbook = [sys.executable, "-m", "ansible", "playbook", ROOT / "tests/hosts/resolve.yml"]
-    subprocess.run(
-        [*playbook, f"--inventory={given}", f"--extra-vars=resolved={folder.name}"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-    )
-    config.option.ansible_inventory = folder.name
-    config.option.sudo = True
+    resolved_inventory.use(config)
 
 
 @pytest.hookimpl(hookwrapper=True)

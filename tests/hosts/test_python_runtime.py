@@ -2,10 +2,7 @@
 
 
 def test_packages_are_installed(host, settings):
-    wanted = settings["python_runtime_packages"]
-    if settings["python_runtime_compilers"]:
-        wanted = wanted + settings["python_runtime_compiler_packages"]
-    missing = [name for name in wanted if not host.package(name).is_installed]
+    missing = [name for name in settings["python_runtime_packages"] if not host.package(name).is_installed]
     assert not missing
 
 

@@ -41,6 +41,7 @@ StateDirectoryMode=0700
 NonBlocking=true
 # Stop the master alone: it lets its workers answer what is in flight.
 KillMode=mixed
+TimeoutStartSec=30
 TimeoutStopSec=20
 Restart=always
 RestartSec=1

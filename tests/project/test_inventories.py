@@ -48,7 +48,7 @@ def test_all_neighbours_on_localhost(inventory, run_site, tmp_path):
         edit(inventory / "hosts.yml", address, "localhost")
     assert run_site(inventory).touched_a_host
     command = ["ansible-playbook", f"--inventory={inventory}", f"--extra-vars=resolved={tmp_path}"]
-    subprocess.run([*command, "tests/hosts/resolve.yml"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "tests/resolve.yml"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     settings = json.loads((tmp_path / "payment-1.json").read_text())["all"]["hosts"]["payment-1"]
     assert {settings[f"payment_{name}_host"] for name in ("cart", "user", "amqp")} == {"localhost"}
 
@@ -136,8 +136,26 @@ def test_no_hosts_at_all(inventory, run_site):
             "payment_ledger_url: postgresql://payment@192.0.2.15/payment",
             "payment_ledger_password, the password of PostgreSQL's user, is not set",
         ),
-        ("payment_artifact_url: http://192.0.2.1/a.zip", "Write an https:// URL, or bundled"),
-        ("payment_artifact_url: https://192.0.2.1/a.zip", "payment_artifact_sha256 is not the artifact's SHA-256"),
+        ("payment_artifact_url: http://192.0.2.1/a.zip", "Write s3://bucket/key, an https:// URL, or bundled"),
+        ("payment_artifact_url: s3://<BUCKET>/a.zip", "Write s3://bucket/key, an https:// URL, or bundled"),
+        ("payment_artifact_url: s3://releases", "Write s3://bucket/key, an https:// URL, or bundled"),
+        ("payment_artifact_url: https://192.0.2.1/a.zip", "payment_version is not set to the artifact's version"),
+        (
+            "{payment_artifact_url: s3://releases/a.zip, payment_version: 1.2.0}",
+            "payment_artifact_sha256s has no SHA-256 for version 1.2.0. Add the line that make publish printed:",
+        ),
+        (
+            "{payment_artifact_url: s3://a-b/a.zip, payment_version: 1.2.0, payment_artifact_sha256s: {1.2.0: abc}}",
+            "payment_artifact_sha256 is 'abc', which is no SHA-256",
+        ),
+        (
+            "{payment_artifact_url: s3://releases/a.zip, payment_s3_endpoint: http://192.0.2.1}",
+            "payment_s3_endpoint is 'http://192.0.2.1'. Write an https:// URL, or nothing for AWS",
+        ),
+        (
+            "{payment_artifact_url: s3://releases/a.zip, payment_s3_region: US East}",
+            "payment_s3_region is 'US East'. Write one like us-east-1",
+        ),
     ],
 )
 def test_a_wrong_setting(inventory, run_site, setting, said):

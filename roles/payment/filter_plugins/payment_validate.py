@@ -117,12 +117,25 @@ def artifact_problems(settings: dict) -> list[str]:
     if url == "bundled":
         return []
     problems = []
-    if not url.startswith("https://"):
-        problems.append(f"payment_artifact_url is {url!r}. Write an https:// URL, or bundled.")
-    if not re.fullmatch(r"[0-9a-f]{64}", str(settings["payment_artifact_sha256"])):
-        problems.append("payment_artifact_sha256 is not the artifact's SHA-256 (64 digits; sha256sum prints it).")
-    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+_]*", str(settings["payment_version"])):
+    if not re.fullmatch(r"https://[^\s<>]+|s3://[a-z0-9][a-z0-9.-]+[a-z0-9]/[^\s<>]+", url):
+        problems.append(f"payment_artifact_url is {url!r}. Write s3://bucket/key, an https:// URL, or bundled.")
+    endpoint = str(settings["payment_s3_endpoint"])
+    if endpoint and not re.fullmatch(r"https://[^\s<>]+", endpoint):
+        problems.append(f"payment_s3_endpoint is {endpoint!r}. Write an https:// URL, or nothing for AWS.")
+    region = str(settings["payment_s3_region"])
+    if not re.fullmatch(r"[a-z0-9-]*", region):
+        problems.append(f"payment_s3_region is {region!r}. Write one like us-east-1, or nothing for the controller's.")
+    version = str(settings["payment_version"])
+    sha256 = str(settings["payment_artifact_sha256"])
+    if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+_]*", version):
         problems.append("payment_version is not set to the artifact's version, for example 1.0.0.")
+    elif not sha256:
+        problems.append(
+            f"payment_artifact_sha256s has no SHA-256 for version {version}. Add the line that make publish printed: "
+            f'"{version}": and the 64 digits, the version in quotes.'
+        )
+    elif not re.fullmatch(r"[0-9a-f]{64}", sha256):
+        problems.append(f"payment_artifact_sha256 is {sha256!r}, which is no SHA-256 (64 digits; sha256sum prints it).")
     return problems
 
 

@@ -1,0 +1,79 @@
+"""A steady load on one host: every answer but 200 is a failed request, and so is none."""
+
+import http.client
+import itertools
+import threading
+import time
+from dataclasses import dataclass
+
+_INTERVAL = 0.02  # seconds from one request to the next, whatever becomes of it
+_PATIENCE = 60.0  # seconds that a client waits
+_LONGEST = 600.0  # seconds after which the load ends by itself
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int | str
+    seconds: float
+
+
+class Load:
+    """From the beginning of the context to its end, health checks and payments take turns."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.answers: list[Answer] = []
+        self._address = host, port
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "Load":
+        self._thread.start()
+        time.sleep(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        time.sleep(1)
+        self._stop.set()
+        self._thread.join()
+
+    def failed(self) -> list[Answer]:
+        return [answer for answer in self.answers if answer.status != 200]
+
+    def row(self, scenario: str) -> dict[str, object]:
+        longest = max(answer.seconds for answer in self.answers)
+        return {
+            "scenario": scenario,
+            "requests": len(self.answers),
+            "failed": len(self.failed()),
+            "longest_s": round(longest, 2),
+        }
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        requests = []
+        for number in itertools.count():
+            due = began + number * _INTERVAL
+            if self._stop.wait(max(0.0, due - time.monotonic())) or due - began > _LONGEST:
+                break
+            requests.append(threading.Thread(target=self._ask, args=[number]))
+            requests[-1].start()
+        for request in requests:
+            request.join()
+
+    def _ask(self, number: int) -> None:
+        connection = http.client.HTTPConnection(*self._address, timeout=_PATIENCE)
+        began = time.monotonic()
+        try:
+            if number % 2:
+                connection.request("GET", "/health")
+            else:
+                session = f"load-{time.time_ns()}-{number}"
+                connection.request("POST", f"/pay/{session}", b"{}", {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            response.read()
+            status: int | str = response.status
+        except (OSError, http.client.HTTPException) as error:
+            status = repr(error)
+        finally:
+            connection.close()
+        self.answers.append(Answer(status, time.monotonic() - began))
