@@ -147,7 +147,6 @@ def test_rollback_to_what_is_not_there(play, release):
 BROKEN = {
     "syntax error": ("def broken(:\n", r"SyntaxError"),
     "missing module": (MISSING_MODULE, r"No module named 'no_such_module'"),
-    "hangs at start": ("\nimport time\ntime.sleep(3600)\n", r"timeout|timed out"),
 }
 
 
@@ -164,6 +163,15 @@ def test_broken_release(kind, play, source, host, settings, release, order_of, u
     assert order_of() == order
     assert "processes = 2" in host.file("/app/payment.ini").content_string
     assert not any(name.startswith("2.0.0-") for name in releases(host, settings))
+
+
+def test_a_release_that_hangs_at_start(play, source, release):
+    """Not under load: who comes before it is given up waits for more than a minute."""
+    before = release()
+    played = play("site.yml", payment_live_tries=3, **source("2.0.0", "\nimport time\ntime.sleep(3600)\n"))
+    assert played.code != 0
+    assert re.search(r"timeout|timed out", played.output)
+    assert release() == before
 
 
 def test_a_wrong_setting_is_taken_back(play, source, host, release, url):
