@@ -7,10 +7,11 @@ from pathlib import Path
 
 from flask import Flask
 
-from skillupworks_payment import database, gateway, logs, web
+from skillupworks_payment import charging, database, gateway, logs, web, webhooks
 from skillupworks_payment.background import Background
 from skillupworks_payment.database import LedgerUnavailable
 from skillupworks_payment.health import Health
+from skillupworks_payment.inbox import Inbox
 from skillupworks_payment.ledger import Ledger
 from skillupworks_payment.payments import Payments
 from skillupworks_payment.reconciler import Reconciler
@@ -29,26 +30,32 @@ log = logging.getLogger(__name__)
 def build(settings: Settings) -> tuple[Flask, Background]:
     """Put the service together. Leaves no thread and no connection behind: a WSGI server may fork after this."""
     logs.configure(settings.log_dir)
-    charging = gateway.from_settings(settings)
+    money = gateway.from_settings(settings)
     tables = database.from_url(settings.ledger_url, settings.ledger_password)
     try:
         tables.migrate()
     except LedgerUnavailable as error:
         log.error("the ledger cannot be used, payments are refused until it can: %s", error)
     ledger = Ledger(tables)
+    way = charging.through(money, tables, ledger, lifetime=settings.checkout_lifetime)
     payments = Payments(
         Upstreams(settings, concurrency=settings.threads),
-        charging,
+        way,
         ledger,
         currency=settings.currency,
         duplicate_window=settings.duplicate_window,
-        patience=settings.gateway_timeout,
+        patience=way.gateway_calls * settings.gateway_timeout,
     )
     reconciler = Reconciler(
-        ledger, charging, gateway_timeout=settings.gateway_timeout, interval=settings.reconcile_interval
+        ledger,
+        way,
+        gateway_timeout=settings.gateway_timeout,
+        interval=settings.reconcile_interval,
+        lifetime=settings.checkout_lifetime,
     )
     background = Background(tables, ledger, Relay(ledger, settings), reconciler)
-    return web.create_app(payments, Health(settings, ledger), ledger, release()), background
+    told = webhooks.razorpay(settings.razorpay.webhook_secret, Inbox(tables)) if settings.razorpay else None
+    return web.create_app(payments, Health(settings, ledger), ledger, release(), told), background
 
 
 def release() -> str:

@@ -2,9 +2,12 @@
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from . import clock, money
 from .errors import PaymentError
+from .gateway import Charge
 from .orders import Order
 
 
@@ -32,10 +35,37 @@ def success(order: Order) -> Answer:
     )
 
 
+def checkout(charge: Charge, session_id: str, gateway_order_id: str, key_id: str, expires_at: datetime) -> Answer:
+    """402: what the browser gives to Razorpay's Checkout as it is, so that the customer can pay until `expires_at`."""
+    return _answer(
+        402,
+        {
+            "status": "payment_required",
+            "message": "Pay with Razorpay Checkout, then send its result",
+            "orderId": charge.order_id,
+            "sessionId": session_id,
+            "amount": money.to_json(charge.amount),
+            "checkout": {
+                "key": key_id,
+                "order_id": gateway_order_id,
+                "amount": charge.amount,
+                "currency": charge.currency,
+            },
+            "expiresAt": clock.rfc3339(expires_at),
+        },
+    )
+
+
+def plain(status: int, word: str, message: str) -> Answer:
+    return _answer(status, {"status": word, "message": message})
+
+
 def failure(error: PaymentError, session_id: str) -> Answer:
     body = {"status": "error", "message": error.message}
     if error.error:
         body["error"] = error.error
+        if error.code:
+            body["reason"] = error.code
     elif error.field != "sessionId":
         body["sessionId"] = session_id
     if error.field:

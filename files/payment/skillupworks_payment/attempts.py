@@ -22,13 +22,15 @@ log = logging.getLogger(__name__)
 class Attempt:
     """What becomes known of a payment on its way; `amount` is in minor units.
 
-    `repeated` when it was answered with what an earlier attempt came to.
+    `repeated` when it was answered with what an earlier attempt came to, `opened` when it is the customer's turn to
+    pay at the gateway.
     """
 
     session_id: str
     order_id: str | None = None
     amount: int | None = None
     repeated: bool = False
+    opened: bool = False
 
 
 @contextmanager
@@ -41,6 +43,8 @@ def recorded(session_id: str) -> Iterator[Attempt]:
         yield attempt
         if attempt.repeated:
             outcome, reason = metrics.REPEATED, "answered_before"
+        elif attempt.opened:
+            outcome, reason = metrics.OPENED, "checkout"
     except PaymentError as error:
         outcome, reason = error.outcome, error.reason
         raise

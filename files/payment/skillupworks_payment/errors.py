@@ -7,8 +7,9 @@ from dataclasses import dataclass
 class PaymentError(Exception):
     """The answer to a payment that was not made.
 
-    `status` and `message` go to the client, with `field` (what to correct), `error` (why a charge failed) and
-    `retry_after` (seconds) where they apply. `reason` is the word for it in the log and the metrics.
+    `status` and `message` go to the client, with `field` (what to correct), `error` (why a charge failed), `code` (the
+    gateway's word for that) and `retry_after` (seconds) where they apply. `reason` is the word for it in the log and
+    the metrics.
     """
 
     status: int
@@ -16,6 +17,7 @@ class PaymentError(Exception):
     message: str
     field: str | None = None
     error: str | None = None
+    code: str | None = None
     retry_after: int | None = None
 
     @property
@@ -42,6 +44,11 @@ def empty_cart() -> PaymentError:
 def charge_failed(reason: str, error: str) -> PaymentError:
     """500: the gateway did not take the money, or did not say so in time."""
     return PaymentError(500, reason, "Payment processing failed", error=error)
+
+
+def declined(error: str, code: str | None) -> PaymentError:
+    """402: the gateway takes no money, and says why."""
+    return PaymentError(402, "declined", "Payment declined", error=error, code=code)
 
 
 def in_progress() -> PaymentError:

@@ -1,23 +1,25 @@
 """The ledger: what was asked of the gateway, how it ended, who may ask again, and which orders are still to be told.
 
 Every step of a payment is one transaction. The order of the steps is what makes them safe: `open` before the gateway
-is asked, then `pay`, `decline` or `doubt`; `close` only when the gateway does not know the payment. A step that does
-not apply any more, because another process took it, says so and changes nothing.
+is asked, then `pay`, `decline` or `doubt`; `close` only when the gateway does not know the payment. Where the customer
+pays at the gateway, `await_checkout` comes before that, and `begin_capture` before the gateway is asked to take what
+was paid. A step that does not apply any more, because another process took it, says so and changes nothing.
 """
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, bindparam, delete, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, delete, func, or_, select, update
 
 from . import schema
 from .answers import Answer
 from .database import Database
-from .schema import claims, outbox, payments
+from .schema import claims, inbox, outbox, payments
 
 KEY_LIFETIME = 24 * 3600.0  # seconds that the answer to an idempotency key is kept
+CHECKS = 8  # how often a closed payment is looked into
 
 
 @dataclass(frozen=True)
@@ -56,8 +58,9 @@ class Standing:
     finished_at: float | None
 
     @property
-    def has_ended(self) -> bool:
-        return self.finished_at is not None
+    def is_answered(self) -> bool:
+        """Whether there is no more to wait for: it has ended, or it is the customer's turn."""
+        return self.finished_at is not None or self.state == schema.AWAITING
 
     def is_over(self, lifetime: float) -> bool:
         """Whether it ended more than `lifetime` seconds ago. A clock that was set back does not make it so."""
@@ -66,14 +69,21 @@ class Standing:
 
 @dataclass(frozen=True)
 class Unresolved:
-    """A payment whose outcome the gateway is to be asked for."""
+    """A payment whose outcome the gateway is to be asked for; `answer` is what its client was told so far."""
 
     order_id: str
     session_id: str
+    amount: int
+    currency: str
     state: str
     claim: str
     draft: dict
     checks: int
+    created_at: float
+    gateway_order_id: str | None
+    payment_id: str | None
+    answer: Answer | None
+    told: bool  # whether the inbox has something new of it
 
 
 @dataclass(frozen=True)
@@ -176,13 +186,26 @@ class Ledger:
         self._database.wake()
         return done
 
-    def close(self, order_id: str, answer: Answer, keep_claim: bool) -> bool:
-        """Record that the gateway does not know the payment; `answer` when no other was given before."""
+    def await_checkout(self, order_id: str, gateway_order_id: str, answer: Answer) -> bool:
+        """Record the order that the gateway made of a pending payment, and how the client is told to pay for it."""
+        parameters = {
+            "of_order": order_id,
+            "new_gateway_order_id": gateway_order_id,
+            "status": answer.status,
+            "body": answer.body.decode(),
+        }
+        return self._database.write(lambda connection: connection.execute(_AWAIT, parameters).rowcount == 1)
+
+    def begin_capture(self, order_id: str, state: str, payment_id: str) -> bool:
+        """Record that the money of this payment is going to be taken; of all who try, one may."""
+        parameters = {"of_order": order_id, "old_state": state, "new_payment_id": payment_id}
+        return self._database.write(lambda connection: connection.execute(_BEGIN_CAPTURE, parameters).rowcount == 1)
+
+    def close(self, order_id: str, state: str, answer: Answer, keep_claim: bool) -> bool:
+        """Record that a payment that stands so took no money, and that what it takes later is to be given back."""
 
         def operation(connection: Connection) -> bool:
-            before = _one(connection, _BY_ORDER, {"order_id": order_id})
-            given = before.answer if before and before.answer else answer
-            if not _finish(connection, order_id, schema.CLOSED, given):
+            if not _finish(connection, order_id, schema.CLOSED, answer, before=[state]):
                 return False
             if not keep_claim:
                 connection.execute(_GIVE_BACK, {"of_order": order_id})
@@ -196,14 +219,24 @@ class Ledger:
             lambda connection: connection.execute(_CHECKED, {"of_order": order_id, "new_checks": checks})
         )
 
-    def unresolved(self, most_checks: int, limit: int = 1000) -> list[Unresolved]:
-        """Payments that are pending, unknown, or closed and looked into less than `most_checks` times since."""
-        parameters = {"most_checks": most_checks, "limit": limit}
-        rows = self._database.read(lambda connection: connection.execute(_UNRESOLVED, parameters).all())
-        return [
-            Unresolved(row.order_id, row.session_id, row.state, row.claim, json.loads(row.draft), row.checks)
-            for row in rows
-        ]
+    def unresolved(self, awaiting_since: float = 0, limit: int = 1000) -> list[Unresolved]:
+        """What is to be looked into: payments without outcome; closed ones, CHECKS times; those that the customer was
+        to pay for before `awaiting_since`, in seconds since 1970; and those that the inbox has something new of.
+        """
+
+        def operation(connection: Connection) -> list[Unresolved]:
+            told = {row.order_id: row for row in connection.execute(_TOLD, {"limit": limit})}
+            parameters = {"awaiting_since": awaiting_since, "limit": limit}
+            left = {row.order_id: row for row in connection.execute(_UNRESOLVED, parameters)}
+            return [_unresolved(row, told=order_id in told) for order_id, row in (left | told).items()]
+
+        return self._database.read(operation)
+
+    def of_gateway_order(self, gateway_order_id: str) -> Unresolved | None:
+        """The payment for which the gateway made that order, however it stands."""
+        parameters = {"gateway_order_id": gateway_order_id}
+        row = self._database.read(lambda connection: connection.execute(_BY_GATEWAY_ORDER, parameters).one_or_none())
+        return row and _unresolved(row)
 
     def next_events(self, after: int, limit: int) -> list[Event]:
         """The oldest events behind the sequence number `after`, in their order."""
@@ -232,9 +265,13 @@ class Ledger:
         return self._database.read(operation)
 
     def forget(self, lifetime: float) -> None:
-        """Drop the claims of payments that ended more than `lifetime` seconds ago."""
-        parameters = {"before": time.time() - lifetime}
-        self._database.write(lambda connection: connection.execute(_FORGET, parameters))
+        """Drop claims of payments that ended, and what was settled of the inbox, `lifetime` seconds ago or more."""
+
+        def operation(connection: Connection) -> None:
+            for statement in (_FORGET, _FORGET_TOLD):
+                connection.execute(statement, {"before": time.time() - lifetime})
+
+        self._database.write(operation)
 
 
 _GIVE_BACK = delete(claims).where(claims.c.order_id == bindparam("of_order"))
@@ -242,11 +279,11 @@ _FINISH = (
     update(payments)
     .where(
         payments.c.order_id == bindparam("of_order"),
-        payments.c.state.in_([schema.PENDING, schema.UNKNOWN]),
+        payments.c.state.in_(bindparam("old_states", expanding=True)),
     )
     .values(
         state=bindparam("new_state"),
-        payment_id=bindparam("new_payment_id"),
+        payment_id=func.coalesce(bindparam("new_payment_id"), payments.c.payment_id),
         response_status=bindparam("status"),
         response_body=bindparam("body"),
         finished_at=bindparam("now"),
@@ -254,8 +291,23 @@ _FINISH = (
 )
 _DOUBT = (
     update(payments)
-    .where(payments.c.order_id == bindparam("of_order"), payments.c.state == schema.PENDING)
+    .where(payments.c.order_id == bindparam("of_order"), payments.c.state.in_([schema.PENDING, schema.CAPTURING]))
     .values(state=bindparam("new_state"), response_status=bindparam("status"), response_body=bindparam("body"))
+)
+_AWAIT = (
+    update(payments)
+    .where(payments.c.order_id == bindparam("of_order"), payments.c.state == schema.PENDING)
+    .values(
+        state=schema.AWAITING,
+        gateway_order_id=bindparam("new_gateway_order_id"),
+        response_status=bindparam("status"),
+        response_body=bindparam("body"),
+    )
+)
+_BEGIN_CAPTURE = (
+    update(payments)
+    .where(payments.c.order_id == bindparam("of_order"), payments.c.state == bindparam("old_state"))
+    .values(state=schema.CAPTURING, payment_id=bindparam("new_payment_id"))
 )
 _CHECKED = update(payments).where(payments.c.order_id == bindparam("of_order")).values(checks=bindparam("new_checks"))
 _STANDING = (
@@ -273,22 +325,25 @@ _BY_CLAIM = (
 )
 _BY_CLAIM_FOR_UPDATE = _BY_CLAIM.with_for_update(of=claims)
 _UNRESOLVED = (
-    select(
-        payments.c.order_id,
-        payments.c.session_id,
-        payments.c.state,
-        payments.c.claim,
-        payments.c.draft,
-        payments.c.checks,
-    )
+    select(payments)
     .where(
-        payments.c.state.in_([schema.PENDING, schema.UNKNOWN])
-        | and_(payments.c.state == schema.CLOSED, payments.c.checks < bindparam("most_checks"))
+        or_(
+            payments.c.state.in_(schema.UNRESOLVED),
+            and_(payments.c.state == schema.CLOSED, payments.c.checks < CHECKS),
+            and_(payments.c.state == schema.AWAITING, payments.c.created_at < bindparam("awaiting_since")),
+        )
     )
     .order_by(payments.c.created_at)
     .limit(bindparam("limit"))
 )
-_UNRESOLVED_COUNT = select(func.count()).where(payments.c.state.in_([schema.PENDING, schema.UNKNOWN]))
+_TOLD = (
+    select(payments)
+    .where(payments.c.order_id.in_(select(inbox.c.order_id).where(inbox.c.settled_at.is_(None))))
+    .order_by(payments.c.created_at)
+    .limit(bindparam("limit"))
+)
+_BY_GATEWAY_ORDER = select(payments).where(payments.c.gateway_order_id == bindparam("gateway_order_id"))
+_UNRESOLVED_COUNT = select(func.count()).where(payments.c.state.in_(schema.UNRESOLVED))
 _NEXT_EVENTS = (
     select(outbox.c.sequence, outbox.c.order_id, outbox.c.body, outbox.c.created_at)
     .where(outbox.c.sequence > bindparam("after"))
@@ -301,6 +356,8 @@ _BACKLOG = select(func.count(), func.min(outbox.c.created_at), func.max(outbox.c
 _FORGET = delete(claims).where(
     claims.c.order_id.in_(select(payments.c.order_id).where(payments.c.finished_at < bindparam("before")))
 )
+_FORGET_TOLD = delete(inbox).where(inbox.c.settled_at < bindparam("before"))
+_MAY_BE_PAID = [*schema.UNRESOLVED, schema.AWAITING]
 
 
 def _standing(connection: Connection, name: str, for_update: bool = False) -> Standing | None:
@@ -311,17 +368,47 @@ def _one(connection: Connection, query: object, parameters: dict) -> Standing | 
     row = connection.execute(query, parameters).one_or_none()
     if row is None:
         return None
-    answer = None if row.response_status is None else Answer(row.response_status, row.response_body.encode())
     request_hash = getattr(row, "request_hash", "")
-    return Standing(row.order_id, request_hash, row.state, answer, row.finished_at)
+    return Standing(row.order_id, request_hash, row.state, _answer(row), row.finished_at)
 
 
-def _finish(connection: Connection, order_id: str, state: str, answer: Answer, payment_id: str | None = None) -> bool:
-    """End an unresolved payment; whether it was one."""
+def _unresolved(row: Row, told: bool = False) -> Unresolved:
+    return Unresolved(
+        row.order_id,
+        row.session_id,
+        row.amount,
+        row.currency,
+        row.state,
+        row.claim,
+        json.loads(row.draft),
+        row.checks,
+        row.created_at,
+        row.gateway_order_id,
+        row.payment_id,
+        _answer(row),
+        told,
+    )
+
+
+def _answer(row: Row) -> Answer | None:
+    return None if row.response_status is None else Answer(row.response_status, row.response_body.encode())
+
+
+def _finish(
+    connection: Connection,
+    order_id: str,
+    state: str,
+    answer: Answer,
+    *,
+    payment_id: str | None = None,
+    before: Collection[str] = _MAY_BE_PAID,
+) -> bool:
+    """End a payment that stands as one of `before`; whether it did."""
     changed = connection.execute(
         _FINISH,
         {
             "of_order": order_id,
+            "old_states": list(before),
             "new_state": state,
             "new_payment_id": payment_id,
             "status": answer.status,

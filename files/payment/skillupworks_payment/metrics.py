@@ -17,6 +17,7 @@ from prometheus_client.registry import Collector
 
 SUCCESS = "success"
 REPEATED = "repeated"  # answered with what an earlier attempt came to
+OPENED = "opened"  # answered with an order that the customer is to pay for: a payment yet to come
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 
@@ -46,15 +47,15 @@ def upstream_call(upstream: str) -> Iterator[None]:
 
 
 def summary() -> dict[str, int | str]:
-    """The guide's figures since the service started. Every attempt counts but a repeated one; one that made no order
-    has failed.
+    """The guide's figures since the service started. Every attempt counts but a repeated one and one that has yet to
+    be paid for; one that made no order has failed.
 
     `success_rate` is rounded down, so that 100% means that none failed; it is 100% before the first attempt.
     """
     total = successful = 0
     for family in _registry().collect():
         for sample in family.samples:
-            if sample.name == "payment_attempts_total" and sample.labels["outcome"] != REPEATED:
+            if sample.name == "payment_attempts_total" and sample.labels["outcome"] not in (REPEATED, OPENED):
                 total += int(sample.value)
                 successful += int(sample.value) if sample.labels["outcome"] == SUCCESS else 0
     return {

@@ -1,17 +1,19 @@
-"""One payment, from a valid request to an order that is in the ledger."""
+"""One payment, from a valid request to what the ledger says of it."""
 
 import logging
 import time
 from collections import Counter
 
-from . import answers, clock, idempotency, metrics, money, orders
+from . import checkout, idempotency, money, orders
 from .answers import Answer
 from .attempts import Attempt
+from .charging import Charging
+from .checkout import Checkout
 from .database import LedgerUnavailable
-from .errors import charge_failed, in_progress, invalid, key_reused, unavailable
-from .gateway import Charge, Declined, Gateway, OutcomeUnknown
+from .errors import in_progress, invalid, key_reused, unavailable
+from .gateway import Charge
 from .ledger import Claim, Ledger, NewPayment, Standing
-from .orders import Order, new_order_id
+from .orders import new_order_id
 from .upstreams import Cart, Upstreams
 from .validation import PaymentRequest
 
@@ -26,7 +28,7 @@ class Payments:
     def __init__(
         self,
         upstreams: Upstreams,
-        gateway: Gateway,
+        charging: Charging,
         ledger: Ledger,
         *,
         currency: str,
@@ -35,14 +37,14 @@ class Payments:
     ) -> None:
         """A request without a key waits for how one that was first ends, `patience` seconds from its own arrival on."""
         self._upstreams = upstreams
-        self._gateway = gateway
+        self._charging = charging
         self._ledger = ledger
         self._currency = currency
         self._duplicate_window = duplicate_window
         self._patience = patience
 
     def pay(self, attempt: Attempt, request: PaymentRequest, key: Claim | None = None) -> Answer:
-        """Charge the cart of the attempt's session, once: 200, or 500 when the gateway did not take the money.
+        """Take the money for the cart of the attempt's session, once: 200, or 402 when the customer is to pay for it.
 
         A repeated request gets the answer of the first; PaymentError for every other end. `attempt` is told the amount
         and the order id as soon as there are any.
@@ -55,6 +57,10 @@ class Payments:
 
     def _pay(self, attempt: Attempt, request: PaymentRequest, key: Claim | None) -> Answer:
         deadline = time.monotonic() + self._patience
+        if isinstance(self._charging, Checkout) and (result := checkout.result_of(request)):
+            # What was shown and paid counts, whatever is in the cart by now.
+            answer = self._charging.finish(attempt, result, request.total)
+            return answer or self._wait(attempt, self._ledger.outcome(attempt.order_id), deadline)
         # A key is looked up before the cart is asked for: once paid, that may be empty.
         if key and (standing := self._ledger.standing(key.name)) and not standing.is_over(key.lifetime):
             return self._repeat(attempt, key, standing, deadline)
@@ -68,53 +74,24 @@ class Payments:
         if standing := self._ledger.open(payment, claim):
             return self._repeat(attempt, claim, standing, deadline)
         attempt.order_id = charge.order_id
-        return self._charge(charge, claim, attempt.session_id, draft)
+        return self._charging.take(attempt, charge, claim, draft)
 
     def _repeat(self, attempt: Attempt, claim: Claim, standing: Standing, deadline: float) -> Answer:
         """The answer of the payment that has the claim, once that has ended; with a key, nobody waits for that."""
         if standing.request_hash != claim.request_hash:
             raise key_reused()
         attempt.order_id = standing.order_id
-        while not standing.has_ended:
-            if claim.survives or time.monotonic() > deadline:
+        return self._wait(attempt, standing, time.monotonic() if claim.survives else deadline)
+
+    def _wait(self, attempt: Attempt, standing: Standing, deadline: float) -> Answer:
+        """The answer of a payment that another request makes, as soon as there is one."""
+        while not standing.is_answered:
+            if time.monotonic() >= deadline:
                 raise in_progress()
             time.sleep(_POLL)
             standing = self._ledger.outcome(standing.order_id)
         attempt.repeated = True
         return Answer(standing.answer.status, standing.answer.body, repeated=True)
-
-    def _charge(self, charge: Charge, claim: Claim, session_id: str, draft: dict) -> Answer:
-        try:
-            with metrics.upstream_call("gateway"):
-                payment_id = self._gateway.charge(charge)
-        except Declined as error:
-            refusal = charge_failed("declined", "Payment declined")
-            self._ledger.decline(charge.order_id, answers.failure(refusal, session_id), claim)
-            raise refusal from error
-        except OutcomeUnknown as error:
-            log.warning("it is not known whether the gateway took the money of %s: %s", charge.order_id, error)
-            refusal = charge_failed(error.reason, error.text)
-            self._ledger.doubt(charge.order_id, answers.failure(refusal, session_id))
-            raise refusal from error
-        order = Order(draft, payment_id, clock.now())
-        answer = answers.success(order)
-        if self._ledger.pay(charge.order_id, payment_id, answer, order.event()):
-            return answer
-        return self._too_late(charge.order_id, payment_id)
-
-    def _too_late(self, order_id: str, payment_id: str) -> Answer:
-        """The gateway took so long that the payment was looked into meanwhile: what that found is what counts."""
-        standing = self._ledger.outcome(order_id)
-        if standing and standing.answer and standing.answer.status == 200:
-            return standing.answer
-        log.error("payment %s of %s came too late, giving it back", payment_id, order_id)
-        try:
-            self._gateway.void(payment_id)
-        except OutcomeUnknown as error:
-            log.warning(
-                "the gateway did not say that it gave %s back, the reconciler sees to it: %s", payment_id, error
-            )
-        raise charge_failed("gateway_timeout", "Gateway timeout")
 
 
 def compare(request: PaymentRequest, cart: Cart) -> None:

@@ -3,7 +3,7 @@ seconds since 1970.
 
 `payments` is the book: one row for each attempt to take money, written before the gateway is asked and never deleted.
 `claims` says which payment a repeated request belongs to: its primary key keeps two requests from both charging.
-`outbox` holds the order events that RabbitMQ has not confirmed yet.
+`outbox` holds the order events that RabbitMQ has not confirmed yet, `inbox` what the gateway told by webhook.
 """
 
 from sqlalchemy import BigInteger, Column, Float, Integer, MetaData, String, Table, Text, text
@@ -13,9 +13,12 @@ metadata = MetaData()
 # SQLite numbers rows by itself only in a column of its own INTEGER type.
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
 
-# How a payment can stand. `pending` and `unknown` are unresolved: the gateway may have taken the money.
+# How a payment can stand. `pending`, `capturing` and `unknown` are unresolved: the gateway may have taken the money.
 PENDING = "pending"  # a request is asking the gateway, or died while it was
+AWAITING = "awaiting"  # the gateway has an order that the customer can pay for; nothing is taken
+CAPTURING = "capturing"  # the customer has paid, and one process is asking the gateway to take it, or died while it was
 UNKNOWN = "unknown"  # the gateway did not answer in time; nobody asks now
+UNRESOLVED = (PENDING, CAPTURING, UNKNOWN)
 PAID = "paid"
 DECLINED = "declined"
 CLOSED = "closed"  # the gateway, asked again, did not know the payment; money that it takes later is given back
@@ -36,6 +39,7 @@ payments = Table(
     Column("created_at", Float(53), nullable=False),
     Column("finished_at", Float(53)),
     Column("checks", Integer, nullable=False, server_default=text("0")),  # how often a closed one was looked into again
+    Column("gateway_order_id", String(64), unique=True),  # the order at the gateway that a customer can pay for
 )
 
 claims = Table(
@@ -55,4 +59,14 @@ outbox = Table(
     Column("created_at", Float(53), nullable=False),
     Column("problem", String(200)),  # why RabbitMQ did not take it
     sqlite_autoincrement=True,
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("event_id", String(128), primary_key=True),  # the gateway's; it may send an event again
+    Column("order_id", String(64), nullable=False),
+    Column("payment_id", String(64)),  # the one that the event is about
+    Column("received_at", Float(53), nullable=False),
+    Column("settled_at", Float(53)),  # when the order was looked into for it
 )

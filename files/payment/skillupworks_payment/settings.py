@@ -24,6 +24,15 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
+class RazorpayKeys:
+    """What Razorpay's dashboard gives out: the API key and its secret, and what its webhooks are signed with."""
+
+    key_id: str
+    key_secret: str = field(repr=False)
+    webhook_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the service can be told. Times are in seconds."""
 
@@ -40,6 +49,8 @@ class Settings:
     queue: str
     gateway_url: str
     gateway_timeout: float
+    razorpay: RazorpayKeys | None
+    checkout_lifetime: float
     ledger_url: str = field(repr=False)
     ledger_password: str | None = field(repr=False)
     duplicate_window: float
@@ -55,6 +66,7 @@ class Settings:
         """Read `environ`; SettingsError on the first variable that is missing or wrong."""
         read = _Reader(environ)
         ledger_url = read.text("PAYMENT_LEDGER_URL", f"sqlite:///{_state_directory(environ)}/ledger.db")
+        gateway_url = read.text("PAYMENT_GATEWAY")
         needs_password = re.match(r"postgresql://[^:@/]+@", ledger_url)
         return cls(
             cart=Endpoint(read.host("CART_HOST"), read.port("CART_PORT", 8083)),
@@ -68,8 +80,10 @@ class Settings:
             amqp_user=read.text("AMQP_USER"),
             amqp_password=read.password("AMQP_PASS", credential="amqp_password"),
             queue=read.text("PAYMENT_QUEUE", "order-processing"),
-            gateway_url=read.text("PAYMENT_GATEWAY"),
+            gateway_url=gateway_url,
             gateway_timeout=read.seconds("PAYMENT_GATEWAY_TIMEOUT", 2.5),
+            razorpay=read.razorpay() if gateway_url.startswith("https://") else None,
+            checkout_lifetime=float(read.integer("PAYMENT_CHECKOUT_LIFETIME", 1800, 1, 604_800)),
             ledger_url=ledger_url,
             ledger_password=(
                 read.password("PAYMENT_LEDGER_PASSWORD", credential="ledger_password") if needs_password else None
@@ -145,6 +159,16 @@ class _Reader:
         if not Path(value).is_dir():
             raise SettingsError(f"{name} is {value!r}: write an existing directory, or leave it out")
         return Path(value)
+
+    def razorpay(self) -> RazorpayKeys:
+        wanted = "the key id from Razorpay's dashboard, such as rzp_live_..., which PAYMENT_GATEWAY=https://... needs"
+        if not self._environ.get("PAYMENT_RAZORPAY_KEY_ID"):
+            raise SettingsError(f"PAYMENT_RAZORPAY_KEY_ID is not set: write {wanted}")
+        return RazorpayKeys(
+            self.matching("PAYMENT_RAZORPAY_KEY_ID", None, r"[A-Za-z0-9_]{1,64}", wanted),
+            self.password("PAYMENT_RAZORPAY_KEY_SECRET", credential="razorpay_key_secret"),
+            self.password("PAYMENT_RAZORPAY_WEBHOOK_SECRET", credential="razorpay_webhook_secret"),
+        )
 
     def password(self, name: str, credential: str) -> str:
         """The variable itself, else the systemd credential (LoadCredential=) of that file name, less its line end."""

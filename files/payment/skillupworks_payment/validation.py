@@ -37,6 +37,9 @@ class PaymentRequest(BaseModel):
 
     total: Annotated[int, PlainValidator(money.exact)] | None = None
     items: Annotated[tuple[Item, ...], Field(strict=False, min_length=1, max_length=500)] | None = None
+    razorpay_order_id: str | None = Field(None, alias="razorpayOrderId", pattern=r"^order_[A-Za-z0-9]{1,57}$")
+    razorpay_payment_id: str | None = Field(None, alias="razorpayPaymentId", pattern=r"^pay_[A-Za-z0-9]{1,57}$")
+    razorpay_signature: str | None = Field(None, alias="razorpaySignature", pattern=r"^[0-9a-f]{64}$")
     payment_method: Annotated[str | None, Field(alias="paymentMethod", pattern=r"^[A-Za-z0-9_-]{1,32}$")] = None
 
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from flask import Flask, Response, request
+from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
 from . import answers, attempts, idempotency, metrics, validation
@@ -16,9 +16,13 @@ from .payments import Payments
 log = logging.getLogger(__name__)
 
 
-def create_app(payments: Payments, health: Health, ledger: Ledger, release: str) -> Flask:
+def create_app(
+    payments: Payments, health: Health, ledger: Ledger, release: str, webhooks: Blueprint | None = None
+) -> Flask:
     """The WSGI application. Every answer is JSON, but for the Prometheus text of /metrics."""
     app = Flask(__name__, static_folder=None)
+    if webhooks:
+        app.register_blueprint(webhooks)
     app.json.sort_keys = False  # fields in the order of the documentation
     app.json.compact = True
     app.config["MAX_CONTENT_LENGTH"] = validation.MAX_BODY_BYTES
