@@ -44,7 +44,7 @@ def build(settings: Settings) -> tuple[Flask, Background]:
         ledger,
         currency=settings.currency,
         duplicate_window=settings.duplicate_window,
-        patience=way.gateway_calls * settings.gateway_timeout,
+        patience=settings.gateway_timeout,
     )
     reconciler = Reconciler(
         ledger,

@@ -15,8 +15,6 @@ from .ledger import Claim, Ledger, Unresolved
 class Charging(Protocol):
     """One serves all threads of a process."""
 
-    gateway_calls: int  # that a request makes one after the other, each as long as PAYMENT_GATEWAY_TIMEOUT at most
-
     def take(self, attempt: Attempt, charge: Charge, claim: Claim, draft: dict) -> Answer:
         """Do what is to be done for a payment that is pending in the ledger; the answer, which is recorded there."""
 

@@ -37,8 +37,6 @@ class Result:
 class Checkout:
     """Makes orders at the gateway, and takes what was paid for them. One serves all threads of a process."""
 
-    gateway_calls = 3  # that a request makes one after the other: look, capture, and look again
-
     def __init__(self, gateway: RazorpayGateway, ledger: Ledger, inbox: Inbox, *, lifetime: float) -> None:
         """An order that is not paid for within `lifetime` seconds is closed."""
         self._gateway = gateway
@@ -134,7 +132,7 @@ class Checkout:
         elif order.state == schema.CLOSED:
             self._ledger.checked(order.order_id, order.checks + 1 if order.gateway_order_id else CHECKS)
         elif order.state in schema.UNRESOLVED or self._is_over(order):
-            self._close(order)
+            self._close(order, next((each for each in payments if each.id == order.payment_id), None))
         self._inbox.settle(events)
 
     def _collect(self, order: Unresolved, payment: GatewayPayment) -> Answer | None:
@@ -184,8 +182,13 @@ class Checkout:
             log.info("%s could not be paid: closed (%s)", order.order_id, error)
             metrics.reconciled.labels("closed").inc()
 
-    def _close(self, order: Unresolved) -> None:
-        refusal = declined("The order was not paid for in time", "order_expired")
+    def _close(self, order: Unresolved, payment: GatewayPayment | None) -> None:
+        """`payment` is the one that was going to be captured, if there is one."""
+        if order.gateway_order_id:
+            why = payment.declined() if payment else Declined("The order was not paid for in time", "order_expired")
+            refusal = declined(why.text, why.code)
+        else:
+            refusal = _gateway_unavailable()
         answer = answers.failure(refusal, order.session_id)
         if self._ledger.close(order.order_id, order.state, answer, keep_claim=False):
             log.info("%s had not been paid: closed", order.order_id)

@@ -17,8 +17,6 @@ log = logging.getLogger(__name__)
 class DirectCharge:
     """Charges, and finds out how a charge ended whose outcome is not known. One serves all threads of a process."""
 
-    gateway_calls = 1  # that a request makes one after the other
-
     def __init__(self, gateway: Gateway, ledger: Ledger) -> None:
         self._gateway = gateway
         self._ledger = ledger

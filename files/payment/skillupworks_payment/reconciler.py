@@ -34,11 +34,11 @@ class Reconciler:
         self._charging = charging
         self._interval = interval
         self._lifetime = lifetime
-        # A request waits for the gateway, and then for the ledger, no longer than this.
-        request = charging.gateway_calls * gateway_timeout + TIMEOUT + 1
         self._delays = {
-            schema.PENDING: request,
-            schema.CAPTURING: request,
+            # A request waits for the gateway, and then for the ledger, no longer than this.
+            schema.PENDING: gateway_timeout + TIMEOUT + 1,
+            # It may ask the gateway how a capture ended.
+            schema.CAPTURING: 2 * gateway_timeout + TIMEOUT + 1,
             # The gateway may still be at it: it gets as long again as the request waited for it.
             schema.UNKNOWN: gateway_timeout,
             schema.CLOSED: interval,  # each time twice as long as the time before

@@ -65,17 +65,12 @@ class RazorpayGateway:
 
     def __init__(self, url: str, keys: RazorpayKeys, timeout: float, *, concurrency: int) -> None:
         """So many payments at a time find a connection; SettingsError when `url` cannot be the API's."""
-        parsed = _URL.fullmatch(url)
-        if not parsed:
-            raise SettingsError(
-                "PAYMENT_GATEWAY is https://...: write https://razorpay.com/, without user, path and question mark"
-            )
-        host = _API if parsed["host"].lower() in _WEBSITES else parsed["host"]
+        host, port = endpoint(url)
         self.key_id = keys.key_id
         self._key_secret = keys.key_secret.encode()
         pool = urllib3.HTTPSConnectionPool(
             host,
-            int(parsed["port"] or 443),
+            port,
             timeout=timeout,
             maxsize=concurrency,
             retries=False,
@@ -133,6 +128,17 @@ class RazorpayGateway:
                 return kind.model_validate(answer) if kind else None
             except ValidationError as error:
                 raise OutcomeUnknown(f"answered to {method} {path} what cannot be read: {_fields(error)}") from error
+
+
+def endpoint(url: str) -> tuple[str, int]:
+    """Host and port of the API that a PAYMENT_GATEWAY means; SettingsError when it means none."""
+    parsed = _URL.fullmatch(url)
+    if not parsed:
+        raise SettingsError(
+            "PAYMENT_GATEWAY is https://...: write https://razorpay.com/, without user, path and question mark"
+        )
+    host = _API if parsed["host"].lower() in _WEBSITES else parsed["host"]
+    return host, int(parsed["port"] or 443)
 
 
 def _refusal(answer: Any) -> Declined | None:
