@@ -10,15 +10,16 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import make_url
 
 from skillupworks_payment import database, migrations, schema
 from skillupworks_payment.answers import Answer
 from skillupworks_payment.database import LedgerUnavailable
-from skillupworks_payment.ledger import Claim, Ledger, NewPayment
+from skillupworks_payment.inbox import Event, Inbox
+from skillupworks_payment.ledger import CHECKS, Claim, Ledger, NewPayment
 
-PAID, REFUSED = Answer(200, b"paid\n"), Answer(500, b"refused\n")
+PAID, ASKED, REFUSED = Answer(200, b"paid\n"), Answer(402, b"pay\n"), Answer(500, b"refused\n")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -125,6 +126,68 @@ def test_a_step_that_no_longer_applies_changes_nothing(tables, end):
     assert [step() for step in steps.values()] == [False] * 4
     assert {table: rows(tables, table) for table in before} == before
     assert len(before["outbox"]) == (1 if end == "pay" else 0)
+
+
+def test_one_of_all_who_try_captures(url):
+    ledgers = [Ledger(opened(url)) for _ in range(2)]
+    ledgers[0].open(new_payment("order"), claim())
+    assert ledgers[0].await_checkout("order", "order_1", ASKED)
+    assert not ledgers[0].await_checkout("order", "order_2", ASKED)
+    assert ledgers[1].standing("key:a").is_answered
+    with ThreadPoolExecutor(8) as clients:
+        begun = clients.map(lambda n: ledgers[n % 2].begin_capture("order", schema.AWAITING, f"pay_{n}"), range(8))
+    winner = list(begun).index(True)
+    capturing = ledgers[0].of_gateway_order("order_1")
+    assert (capturing.state, capturing.payment_id) == (schema.CAPTURING, f"pay_{winner}")
+    assert not ledgers[0].close("order", schema.AWAITING, REFUSED, keep_claim=False), "as it stood before"
+    assert ledgers[0].pay("order", capturing.payment_id, PAID, "{}")
+    assert not ledgers[0].begin_capture("order", schema.AWAITING, "pay_9")
+
+
+def test_what_is_to_be_looked_into(url):
+    """Not what waits for a customer who has still time; but that too when the gateway told of it."""
+    tables = opened(url)
+    ledger, inbox = Ledger(tables), Inbox(tables)
+    for name in ("pending", "unknown", "paid", "closed", "checked", "waiting"):
+        ledger.open(new_payment(name), claim(f"key:{name}"))
+    ledger.doubt("unknown", REFUSED)
+    ledger.pay("paid", "pay_1", PAID, "{}")
+    for name in ("closed", "checked"):
+        ledger.close(name, schema.PENDING, REFUSED, keep_claim=False)
+    ledger.checked("checked", CHECKS)
+    ledger.await_checkout("waiting", "order_1", ASKED)
+
+    def found(since=0):
+        return {payment.order_id: payment.told for payment in ledger.unresolved(since)}
+
+    expected = {"pending": False, "unknown": False, "closed": False}
+    assert found() == expected
+    assert found(time.time() + 1) == expected | {"waiting": False}
+    told = Event("evt_1", "pay_2")
+    assert [inbox.receive(told, order) for order in ("order_0", "order_1", "order_1")] == [False, True, False]
+    assert found() == expected | {"waiting": True}
+    assert inbox.unsettled("waiting") == [told]
+    inbox.settle([told])
+    assert (found(), inbox.unsettled("waiting")) == (expected, [])
+    assert not inbox.receive(told, "order_1"), "it is still known"
+    ledger.forget(-1)
+    assert inbox.receive(told, "order_1")
+
+
+def test_what_is_done_is_not_read(tmp_path):
+    """The elected process looks every second, and the many payments that are done are none of its business."""
+    tables = opened(f"sqlite:///{tmp_path / 'ledger.db'}")
+    plans = []
+
+    def explain(connection, cursor, statement, parameters, context, executemany):
+        plans.extend(cursor.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
+
+    event.listen(tables._reading, "before_cursor_execute", explain)
+    Ledger(tables).unresolved()
+    Ledger(tables).backlog()
+    used = [detail for *_, detail in plans if "payments" in detail]
+    assert len(used) == 3
+    assert all("USING INDEX" in detail for detail in used), used
 
 
 def test_a_payment_is_settled_once_by_all_who_try(url):

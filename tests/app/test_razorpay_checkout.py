@@ -319,6 +319,18 @@ def test_second_payment_for_an_order_is_given_back(store, session_id):
     assert payments[result["razorpayPaymentId"]]["status"] == "captured"
 
 
+def test_two_payments_that_nobody_told_of(store, session_id):
+    """Of an account that captures by itself: one makes the order, the other is given back."""
+    first = store.buy(session_id, "captured")
+    second = store.razorpay.pay(first["razorpayOrderId"], "captured")
+    (event,) = store.razorpay.events(first["razorpayOrderId"])[-1:]
+    assert send_webhook(store.service.url, event).status_code == 200
+    payments = [store.razorpay.payments[each["razorpayPaymentId"]] for each in (first, second)]
+    wait_until(lambda: {each["status"] for each in payments} == {"captured", "refunded"}, 10, "one is given back")
+    (kept,) = (each["id"] for each in payments if each["status"] == "captured")
+    assert store.wait_for_order(session_id)["paymentId"] == kept
+
+
 def test_webhook_that_is_refused_or_ignored(store, session_id):
     result = store.buy(session_id)
     (event,) = store.razorpay.events(result["razorpayOrderId"])

@@ -19,6 +19,12 @@ GOOD = {
     "AMQP_PASS": PASSWORD,
     "PAYMENT_GATEWAY": "sandbox://approve",
 }
+RAZORPAY = {
+    "PAYMENT_GATEWAY": "https://razorpay.com/",
+    "PAYMENT_RAZORPAY_KEY_ID": "rzp_test_1DP5mmOlF5G5ag",
+    "PAYMENT_RAZORPAY_KEY_SECRET": "the secret of the key",
+    "PAYMENT_RAZORPAY_WEBHOOK_SECRET": "the secret of webhooks",
+}
 
 
 def test_defaults():
@@ -63,6 +69,7 @@ def test_missing(name, missing):
         ("PAYMENT_GATEWAY_TIMEOUT", "61"),
         ("PAYMENT_RECONCILE_INTERVAL", "never"),
         ("PAYMENT_DUPLICATE_WINDOW", "-1"),
+        ("PAYMENT_CHECKOUT_LIFETIME", "0"),
         ("PAYMENT_LOG_DIR", "/no/such/directory"),
     ],
 )
@@ -79,6 +86,28 @@ def test_gateway_that_there_is_not(url):
     with pytest.raises(SettingsError, match=r"^PAYMENT_GATEWAY is .*write .*sandbox://approve") as raised:
         gateway.from_settings(Settings.from_environment(GOOD | {"PAYMENT_GATEWAY": url}))
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("name", [name for name in RAZORPAY if name != "PAYMENT_GATEWAY"])
+def test_razorpay_without_its_keys(name):
+    with pytest.raises(SettingsError, match=f"^{name} is not set: "):
+        Settings.from_environment(GOOD | {key: value for key, value in RAZORPAY.items() if key != name})
+    assert Settings.from_environment(GOOD | RAZORPAY | {"PAYMENT_GATEWAY": "sandbox://approve"}).razorpay is None
+
+
+def test_keys_of_razorpay(tmp_path):
+    settings = Settings.from_environment(GOOD | RAZORPAY)
+    assert isinstance(gateway.from_settings(settings), gateway.RazorpayGateway)
+    assert (settings.razorpay.key_secret, settings.checkout_lifetime) == ("the secret of the key", 1800)
+    assert "the secret of" not in repr(settings)
+    environment = GOOD | RAZORPAY | {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    for name in ("key", "webhook"):
+        (tmp_path / f"razorpay_{name}_secret").write_text(f"{name} from the file\n")
+        del environment[f"PAYMENT_RAZORPAY_{name.upper()}_SECRET"]
+    keys = Settings.from_environment(environment).razorpay
+    assert (keys.key_secret, keys.webhook_secret) == ("key from the file", "webhook from the file")
+    with pytest.raises(SettingsError, match=r"^PAYMENT_RAZORPAY_KEY_ID is 'rzp:test': write the key id"):
+        Settings.from_environment(environment | {"PAYMENT_RAZORPAY_KEY_ID": "rzp:test"})
 
 
 @pytest.mark.parametrize(
@@ -140,10 +169,10 @@ def test_credential_that_holds_no_password(tmp_path, content):
 
 
 def test_the_service_ends_with_the_one_line():
-    environment = GOOD | {"PAYMENT_GATEWAY": "https://razorpay.com/", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = GOOD | RAZORPAY | {"PAYMENT_RAZORPAY_KEY_ID": "", "PYTHONDONTWRITEBYTECODE": "1"}
     ended = subprocess.run([sys.executable, APP / "payment.py"], env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
-    assert ended.stderr.startswith("payment: PAYMENT_GATEWAY is https://...")
+    assert ended.stderr.startswith("payment: PAYMENT_RAZORPAY_KEY_ID is not set: write the key id from Razorpay's")
     assert ended.stderr.count("\n") == 1
 
 

@@ -17,7 +17,7 @@ from .attempts import Attempt
 from .errors import PaymentError, charge_failed, declined, in_progress, invalid, unavailable
 from .gateway import Charge, Declined, OutcomeUnknown, RazorpayGateway
 from .gateway.razorpay import AUTHORIZED, CAPTURED, CREATED, GatewayPayment
-from .inbox import Inbox
+from .inbox import Event, Inbox
 from .ledger import CHECKS, Claim, Ledger, Unresolved
 from .orders import Order
 from .validation import PaymentRequest
@@ -122,18 +122,23 @@ class Checkout:
             return
         # Without an order at the gateway nobody can have paid.
         payments = self._gateway.payments_of(order.gateway_order_id) if order.gateway_order_id else []
-        chosen = None if order.state in (schema.PAID, schema.CLOSED) else _choose(order, payments)
+        has_ended = order.state in (schema.PAID, schema.CLOSED)
+        chosen = None if has_ended else _choose(order, payments)
         kept = chosen.id if chosen else order.payment_id if order.state == schema.PAID else None
-        for payment in payments:
-            if payment.status == CAPTURED and payment.id != kept:
+        surplus = [each for each in payments if each.status == CAPTURED and each.id != kept]
+        for payment in surplus:
+            if has_ended:
                 self._give_back(order, payment)
+            else:  # until then another one may be what pays for the order
+                self._look_again(order, payment)
         if chosen:
             self._take_late(order, chosen)
         elif order.state == schema.CLOSED:
             self._ledger.checked(order.order_id, order.checks + 1 if order.gateway_order_id else CHECKS)
         elif order.state in schema.UNRESOLVED or self._is_over(order):
             self._close(order, next((each for each in payments if each.id == order.payment_id), None))
-        self._inbox.settle(events)
+        left = set() if has_ended else {payment.id for payment in surplus}
+        self._inbox.settle([event for event in events if event.payment_id not in left])
 
     def _collect(self, order: Unresolved, payment: GatewayPayment) -> Answer | None:
         """Take the money and record the order; None when another one does, or has done it."""
@@ -143,7 +148,10 @@ class Checkout:
             self._capture(order, payment)
         paid = Order(order.draft, payment.id, clock.now())
         answer = answers.success(paid)
-        return answer if self._ledger.pay(order.order_id, payment.id, answer, paid.event()) else None
+        if self._ledger.pay(order.order_id, payment.id, answer, paid.event()):
+            return answer
+        self._look_again(order, payment)
+        return None
 
     def _capture(self, order: Unresolved, payment: GatewayPayment) -> None:
         """Take the money, once. Where that says no or nothing, how the payment stands is what counts.
@@ -193,6 +201,10 @@ class Checkout:
         if self._ledger.close(order.order_id, order.state, answer, keep_claim=False):
             log.info("%s had not been paid: closed", order.order_id)
             metrics.reconciled.labels("closed").inc()
+
+    def _look_again(self, order: Unresolved, payment: GatewayPayment) -> None:
+        """Leave a note, as if the gateway had told of it: if the order ends without this payment, it is given back."""
+        self._inbox.receive(Event(f"note:{payment.id}", payment.id), order.gateway_order_id)
 
     def _give_back(self, order: Unresolved, payment: GatewayPayment) -> None:
         """OutcomeUnknown when it may not be given back, so that it is tried again."""

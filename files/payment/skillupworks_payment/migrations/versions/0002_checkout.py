@@ -10,9 +10,9 @@ down_revision = "0001"
 def upgrade() -> None:
     op.add_column("payments", sa.Column("gateway_order_id", sa.String(64)))
     op.create_index("payments_gateway_order", "payments", ["gateway_order_id"], unique=True)
-    # The few that are to be looked into, found without reading the many that are done.
-    open_ = sa.text("state IN ('awaiting', 'capturing')")
-    op.create_index("payments_checkout", "payments", ["state"], sqlite_where=open_, postgresql_where=open_)
+    # The few that are to be looked into, found without reading the many that are done. It replaces payments_unresolved.
+    open_ = sa.text("state IN ('pending', 'awaiting', 'capturing', 'unknown') OR (state = 'closed' AND checks < 8)")
+    op.create_index("payments_open", "payments", ["created_at"], sqlite_where=open_, postgresql_where=open_)
     op.create_table(
         "inbox",
         sa.Column("event_id", sa.String(128), primary_key=True),
