@@ -33,7 +33,7 @@ Environment=PAYMENT_THREADS={threads}
 Environment=PAYMENT_LOG_DIR={payment_log_dir}
 # The password of AMQP_USER: a file that only this service can read, never an environment variable.
 LoadCredential=amqp_password:{payment_config_dir}/credentials/amqp_password
-{ledger}{runtime}
+{ledger}{razorpay}{runtime}
 # The ledger: kept through releases, the service's own.
 StateDirectory=skillupworks/payment
 StateDirectoryMode=0700
@@ -85,6 +85,12 @@ Environment=PAYMENT_LEDGER_URL={payment_ledger_url}
 LoadCredential=ledger_password:{payment_config_dir}/credentials/ledger_password
 """
 
+RAZORPAY = """\
+Environment=PAYMENT_RAZORPAY_KEY_ID={payment_razorpay_key_id}
+LoadCredential=razorpay_key_secret:{payment_config_dir}/credentials/razorpay_key_secret
+LoadCredential=razorpay_webhook_secret:{payment_config_dir}/credentials/razorpay_webhook_secret
+"""
+
 STATE = "/var/lib/skillupworks/payment"
 
 
@@ -99,7 +105,9 @@ def test_the_unit_is_what_the_inventory_says(host, settings):
     processes = settings["payment_processes"] if settings["payment_runtime"] == "python" else 1
     runtime = RUNTIME[settings["payment_runtime"]].format(**settings)
     ledger = LEDGER.format(**settings) if settings["payment_ledger_url"] else ""
-    expected = UNIT.format(ledger=ledger, runtime=runtime, threads=processes * settings["payment_threads"], **settings)
+    razorpay = RAZORPAY.format(**settings) if settings["payment_gateway"].startswith("https://") else ""
+    parts = {"ledger": ledger, "razorpay": razorpay, "runtime": runtime}
+    expected = UNIT.format(**parts, threads=processes * settings["payment_threads"], **settings)
     assert host.file("/etc/systemd/system/payment.service").content_string == expected
 
 

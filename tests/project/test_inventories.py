@@ -111,10 +111,27 @@ def test_no_hosts_at_all(inventory, run_site):
         ("payment_processes: 0", "payment_processes is 0. Write a number from 1 to 99"),
         (
             "payment_gateway: sandbox://aprove",
-            "payment_gateway is 'sandbox://aprove'. Write an https:// URL, or sandbox",
+            "payment_gateway is 'sandbox://aprove'. Write https://razorpay.com/, or sandbox",
         ),
-        ("payment_gateway: ftp://pay", "payment_gateway is 'ftp://pay'. Write an https:// URL"),
-        ("payment_gateway: https://razorpay.com/", "this version charges through the sandbox alone"),
+        ("payment_gateway: ftp://pay", "payment_gateway is 'ftp://pay'. Write https://razorpay.com/"),
+        ("payment_gateway: https://key@razorpay.com/", "payment_gateway has more than a host in it. Write https://"),
+        (
+            "payment_gateway: https://razorpay.com/",
+            "payment_razorpay_key_id, the id of the API key from Razorpay's dashboard, is not set",
+        ),
+        (
+            "{payment_gateway: https://razorpay.com/, payment_razorpay_key_id: rzp_live_1}",
+            "payment_razorpay_key_secret, the secret of that key, is not set",
+        ),
+        (
+            "{payment_gateway: https://razorpay.com/, payment_razorpay_webhook_secret: <RAZORPAY-WEBHOOK-SECRET>}",
+            "payment_razorpay_webhook_secret, the secret of the webhook in Razorpay's dashboard, is not set",
+        ),
+        (
+            "{payment_gateway: https://razorpay.com/, payment_razorpay_key_id: acc_1, payment_razorpay_key_secret: a,"
+            " payment_razorpay_webhook_secret: b}",
+            "payment_razorpay_key_id is 'acc_1'. Write the key's id, which begins with rzp_live_",
+        ),
         ("payment_sandbox_allowed: 'false'", "Set payment_sandbox_allowed: true, on test hosts only"),
         ("payment_sandbox_allowed: false", "Set payment_sandbox_allowed: true, on test hosts only"),
         ("payment_amqp_password: ''", "payment_amqp_password, the password of RabbitMQ's user, is not set"),
@@ -184,6 +201,24 @@ def test_a_shared_ledger(inventory, run_site):
     run = run_site(inventory)
     assert run.touched_a_host
     assert "staple-battery" not in run.output
+
+
+def test_production_with_the_keys_of_razorpay(tmp_path, run_site):
+    """The shipped inventory, filled in, as the vault's example says."""
+    folder = tmp_path / "production"
+    shutil.copytree(ROOT / "inventories/production", folder)
+    for placeholder, address in ADDRESSES.items():
+        edit(folder / "hosts.yml", placeholder, address)
+    vault = folder / "group_vars/all/vault.yml"
+    shutil.copy(ROOT / "inventories/vault.example.yml", vault)
+    edit(vault, "<PASSWORD-OF-RABBITMQ-USER-skillupworks>", "correct-horse")
+    assert "payment_razorpay_key_id, the id of the API key" in run_site(folder).output
+    edit(vault, "<RAZORPAY-KEY-ID>", "rzp_live_1DP5mmOlF5G5ag")
+    edit(vault, "<RAZORPAY-KEY-SECRET>", "staple-battery")
+    edit(vault, "<RAZORPAY-WEBHOOK-SECRET>", "staple-horse")
+    run = run_site(folder)
+    assert run.touched_a_host
+    assert "staple" not in run.output
 
 
 @pytest.mark.parametrize("name", ["production", "staging"])

@@ -1,9 +1,11 @@
 """The Payment Service: takes the money for a cart and hands the order to the Order Processor through RabbitMQ.
 
 `web` receives a request and `validation` reads it; `payments` takes it through `upstreams` (User and Cart), `ledger`
-and `gateway`; `attempts` records how it ended, in the log and in `metrics`. `settings` is read once, at start.
+and `gateway`, which is `charging` in one step (`direct`) or in two (`checkout`); `attempts` records how it ended, in
+the log and in `metrics`. `settings` is read once, at start.
 
 What became of a payment is in the `ledger`, whose tables (`schema`, `migrations`) are in a `database`, `sqlite` or
 `postgresql`. Beside the requests, in `background`, one elected process has the `relay` publish the orders and the
-`reconciler` find out how payments ended of which nobody knows.
+`reconciler` find out how payments ended of which nobody knows. What a gateway tells by itself comes through `webhooks`
+into the `inbox`, for the reconciler to look into.
 """

@@ -21,6 +21,7 @@ HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(
 SANDBOX = re.compile(
     r"sandbox://((approve|decline|timeout)/?(\?delay_ms=[0-9]{1,5})?|[A-Za-z0-9._-]{1,253}:[0-9]{1,5}/?)"
 )
+GATEWAY_HOST = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 POSTGRESQL = re.compile(r"postgresql://[^\s:@/?#]+@[^\s@/?#]+/[^\s@/?#]+(\?[^\s#]*)?")
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
@@ -86,14 +87,35 @@ def port_problem(value: object, lowest: int) -> str | None:
 
 
 def gateway_problem(url: str, sandbox_allowed: object) -> str | None:
-    """Say why this version cannot charge through the gateway at `url`, or return None."""
+    """Say why the service cannot take money through the gateway at `url`, or return None."""
     if SANDBOX.fullmatch(url):
         if not boolean(sandbox_allowed, strict=False):  # -e brings strings
             return "is the sandbox, which charges nobody. Set payment_sandbox_allowed: true, on test hosts only"
         return None
-    if url.startswith("https://"):
-        return f"is {url}, and this version charges through the sandbox alone. See Limits in README.md"
-    return f"is {url!r}. Write an https:// URL, or sandbox://approve (decline, timeout) on test hosts"
+    if url.startswith("https://"):  # which may have a key in it
+        return None if GATEWAY_HOST.fullmatch(url) else "has more than a host in it. Write https://razorpay.com/"
+    return f"is {url!r}. Write https://razorpay.com/, or sandbox://approve (decline, timeout) on test hosts"
+
+
+def razorpay_problems(settings: dict) -> list[str]:
+    """Check the keys that an https:// gateway needs."""
+    if not str(settings["payment_gateway"]).startswith("https://"):
+        return []
+    what = {
+        "payment_razorpay_key_id": "the id of the API key from Razorpay's dashboard",
+        "payment_razorpay_key_secret": "the secret of that key",
+        "payment_razorpay_webhook_secret": "the secret of the webhook in Razorpay's dashboard",
+    }
+    values = {name: str(settings[name]) for name in what}
+    problems = [
+        f"{name}, {what[name]}, is not set, and payment_gateway is {settings['payment_gateway']}. {VAULT}"
+        for name, value in values.items()
+        if not value or value.startswith("<")
+    ]
+    if not problems and not re.fullmatch(r"rzp_(live|test)_[A-Za-z0-9]{1,50}", values["payment_razorpay_key_id"]):
+        key_id = values["payment_razorpay_key_id"]
+        problems.append(f"payment_razorpay_key_id is {key_id!r}. Write the key's id, which begins with rzp_live_.")
+    return problems
 
 
 def ledger_problem(url: str, password: str) -> str | None:
@@ -188,6 +210,7 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         problems.append(f"payment_amqp_password is one that the install guide publishes. Choose another. {VAULT}")
     if problem := gateway_problem(str(settings["payment_gateway"]), settings["payment_sandbox_allowed"]):
         problems.append(f"payment_gateway {problem}.")
+    problems += razorpay_problems(settings)
     if problem := ledger_problem(str(settings["payment_ledger_url"]), str(settings["payment_ledger_password"])):
         problems.append(problem)
     problems += artifact_problems(settings)
