@@ -95,7 +95,7 @@ class Razorpay:
         authority.issue_cert("localhost").configure_cert(self._tls)
         self.orders: dict[str, dict] = {}
         self.payments: dict[str, dict] = {}
-        self.calls: list[str] = []
+        self.calls: list[tuple[str, str]] = []  # which, and the id in its path
         self.problems: list[str] = []
         self._events: list[dict] = []
         self._faults: list[_Fault] = []
@@ -113,6 +113,10 @@ class Razorpay:
             "PAYMENT_RAZORPAY_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "SSL_CERT_FILE": str(self.ca),
         }
+
+    def asked(self, call: str, about: str = "") -> int:
+        """How often a call was made, with that id or any."""
+        return sum(name == call and about in (id_, "") for name, id_ in self.calls)
 
     def close(self) -> None:
         self._server.shutdown()
@@ -230,7 +234,7 @@ class Razorpay:
             self.problems.append(f"{method} {target}")
             return 404, {"error": {"code": "BAD_REQUEST_ERROR", "description": "The requested URL was not found"}}, None
         with self._lock:
-            self.calls.append(call)
+            self.calls.append((call, "".join(ids)))
             kind, seconds = next(
                 ((each.kind, each.seconds) for each in self._faults if each.applies(call, ids)), (None, 0)
             )

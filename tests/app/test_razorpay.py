@@ -98,7 +98,7 @@ def test_call_that_fails(gateway, connect, razorpay, call, fault, problem):
     if fault == "decline":
         assert (raised.value.text, raised.value.code) == ("Payment was declined by the bank", "payment_declined")
     is_question = call.startswith("payment")
-    assert razorpay.calls.count(call) == (2 if is_question and fault == "reset-after" else 1)
+    assert razorpay.asked(call) == (2 if is_question and fault == "reset-after" else 1)
     assert razorpay.problems == []
 
 
