@@ -9,7 +9,7 @@ the right to, before the gateway is asked. When that does not answer, it is aske
 import logging
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import timedelta
 
 from . import answers, clock, metrics, schema
 from .answers import Answer
@@ -47,7 +47,7 @@ class Checkout:
     def take(self, attempt: Attempt, charge: Charge, claim: Claim, draft: dict) -> Answer:
         """402 with the order that the customer is to pay for; PaymentError 402 when the gateway makes none, and why,
         503 when it cannot be asked."""
-        opened_at = clock.now()
+        expires_at = clock.now() + timedelta(seconds=self._lifetime)
         try:
             gateway_order_id = self._gateway.create_order(charge).id
         except Declined as error:
@@ -61,13 +61,7 @@ class Checkout:
             answer = answers.failure(refusal, attempt.session_id)
             self._ledger.close(charge.order_id, schema.PENDING, answer, keep_claim=False)
             raise refusal from error
-        answer = answers.checkout(
-            charge,
-            attempt.session_id,
-            gateway_order_id,
-            self._gateway.key_id,
-            datetime.fromtimestamp(opened_at.timestamp() + self._lifetime, UTC),
-        )
+        answer = answers.checkout(charge, attempt.session_id, gateway_order_id, self._gateway.key_id, expires_at)
         if not self._ledger.await_checkout(charge.order_id, gateway_order_id, answer):
             raise _gateway_unavailable()  # it took so long that the payment was closed meanwhile
         attempt.opened = True
