@@ -32,6 +32,7 @@ KEY_ID, KEY_SECRET, WEBHOOK_SECRET = "rzp_test_1DP5mmOlF5G5ag", "thisisasecret-4
 FAULTS = {
     "decline": "do nothing and say why",
     "hang": "do nothing and answer nothing",
+    "drip": "do nothing, and answer for `seconds` with the beginning of an answer",
     "slow": "do it, and say so after `seconds`",
     "late": "do it after `seconds`, and say so",
     "error-before": "do nothing and answer 502",
@@ -242,8 +243,8 @@ class Razorpay:
             return 400, {"error": REFUSAL}, None
         if kind == "error-before":
             return 502, {"error": {"code": "GATEWAY_ERROR", "description": "Gateway is down"}}, None
-        if kind == "hang":
-            return 0, {}, "hang"
+        if kind in ("hang", "drip"):
+            return 0, {"seconds": seconds}, kind
         if kind == "late":
             time.sleep(seconds)
         try:
@@ -379,6 +380,11 @@ class _Handler(BaseHTTPRequestHandler):
         status, document, instead = self.server.razorpay.answer(self.command, self.path, self.headers, body)
         if instead == "hang":
             self.rfile.read(1)  # until the client has had enough
+        elif instead == "drip":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for _ in range(int(document["seconds"] / 0.1)):
+                self.wfile.write(b"X-Header: more to come\r\n")
+                time.sleep(0.1)
         elif instead == "reset":
             # With SO_LINGER at 0 seconds, closing is a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -4,7 +4,6 @@ import time
 
 import pytest
 
-from ports import dripping
 from razorpay_simulator import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, Razorpay
 from skillupworks_payment.gateway import Charge, Declined, GatewayTimeout, OutcomeUnknown, RazorpayGateway
 from skillupworks_payment.gateway.razorpay import endpoint
@@ -70,6 +69,7 @@ def test_signature_of_a_result(gateway, razorpay):
     [
         ("decline", Declined),
         ("hang", GatewayTimeout),
+        ("drip", GatewayTimeout),
         ("slow", GatewayTimeout),
         ("error-before", OutcomeUnknown),
         ("reset-after", OutcomeUnknown),
@@ -102,18 +102,15 @@ def test_call_that_fails(gateway, connect, razorpay, call, fault, problem):
     assert razorpay.problems == []
 
 
-@pytest.mark.parametrize("answer", ["wrong key", "another certificate", "drips"])
+@pytest.mark.parametrize("answer", ["wrong key", "another certificate"])
 def test_nobody_to_trust(connect, razorpay, monkeypatch, answer):
-    keys, url, before = KEYS, razorpay.url, dict(razorpay.orders)
+    keys, before = KEYS, dict(razorpay.orders)
     if answer == "wrong key":
         keys = RazorpayKeys(KEY_ID, "another", WEBHOOK_SECRET)
     if answer == "another certificate":
         monkeypatch.delenv("SSL_CERT_FILE")
-    with dripping(b"X-Header: more to come\r\n") as port:
-        if answer == "drips":
-            url = f"https://localhost:{port}"
-        with pytest.raises(OutcomeUnknown):
-            RazorpayGateway(url, keys, 0.5, concurrency=2).create_order(charge())
+    with pytest.raises(OutcomeUnknown):
+        RazorpayGateway(razorpay.url, keys, 10, concurrency=2).create_order(charge())
     assert razorpay.orders == before
 
 
