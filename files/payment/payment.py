@@ -13,6 +13,7 @@ from skillupworks_payment.database import LedgerUnavailable
 from skillupworks_payment.health import Health
 from skillupworks_payment.ledger import Ledger
 from skillupworks_payment.payments import Payments
+from skillupworks_payment.rates import Rates
 from skillupworks_payment.reconciler import Reconciler
 from skillupworks_payment.relay import Relay
 from skillupworks_payment.settings import Settings, SettingsError
@@ -48,7 +49,11 @@ def build(settings: Settings) -> tuple[Flask, Background]:
         ledger, charging, gateway_timeout=settings.gateway_timeout, interval=settings.reconcile_interval
     )
     background = Background(tables, ledger, Relay(ledger, settings), reconciler)
-    return web.create_app(payments, Health(settings, ledger), ledger, release()), background
+    rates = Rates(
+        tables, session=settings.rate_session, client=settings.rate_client, trusted_proxies=settings.trusted_proxies
+    )
+    health = Health(settings, ledger, shared=settings.shared_dir and settings.shared_dir / "health.json")
+    return web.create_app(payments, rates, health, ledger, release()), background
 
 
 def release() -> str:

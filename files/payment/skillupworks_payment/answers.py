@@ -2,8 +2,8 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any
 
+from .contract import Paid, Refused
 from .errors import PaymentError
 from .orders import Order
 
@@ -20,20 +20,20 @@ class Answer:
 def success(order: Order) -> Answer:
     return _answer(
         200,
-        {
-            "status": "success",
-            "orderId": order.order_id,
-            "sessionId": order.session_id,
-            "amount": order.amount,
-            "paymentId": order.payment_id,
-            "message": "Payment processed successfully",
-            "timestamp": order.timestamp,
-        },
+        Paid(
+            status="success",
+            orderId=order.order_id,
+            sessionId=order.session_id,
+            amount=order.amount,
+            paymentId=order.payment_id,
+            message="Payment processed successfully",
+            timestamp=order.timestamp,
+        ),
     )
 
 
 def failure(error: PaymentError, session_id: str) -> Answer:
-    body = {"status": "error", "message": error.message}
+    body = Refused(status="error", message=error.message)
     if error.error:
         body["error"] = error.error
     elif error.field != "sessionId":
@@ -43,5 +43,5 @@ def failure(error: PaymentError, session_id: str) -> Answer:
     return _answer(error.status, body)
 
 
-def _answer(status: int, body: dict[str, Any]) -> Answer:
+def _answer(status: int, body: Paid | Refused) -> Answer:
     return Answer(status, json.dumps(body, separators=(",", ":")).encode() + b"\n")

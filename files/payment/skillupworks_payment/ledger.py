@@ -36,13 +36,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class NewPayment:
-    """A payment to come, amount in minor units; `draft` is the order event as far as it is known."""
+    """A payment to come, amount in minor units; `draft` is the order event as far as it is known, `traceparent` the
+    trace that it goes with."""
 
     order_id: str
     session_id: str
     amount: int
     currency: str
     draft: dict
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class Event:
     order_id: str
     body: str
     created_at: float
+    traceparent: str | None
 
 
 @dataclass(frozen=True)
@@ -133,6 +136,7 @@ class Ledger:
                     "claim": claim.name,
                     "draft": json.dumps(payment.draft, separators=(",", ":")),
                     "created_at": time.time(),
+                    "traceparent": payment.traceparent,
                 },
             )
             return None
@@ -290,7 +294,8 @@ _UNRESOLVED = (
 )
 _UNRESOLVED_COUNT = select(func.count()).where(payments.c.state.in_([schema.PENDING, schema.UNKNOWN]))
 _NEXT_EVENTS = (
-    select(outbox.c.sequence, outbox.c.order_id, outbox.c.body, outbox.c.created_at)
+    select(outbox.c.sequence, outbox.c.order_id, outbox.c.body, outbox.c.created_at, payments.c.traceparent)
+    .outerjoin(payments, payments.c.order_id == outbox.c.order_id)
     .where(outbox.c.sequence > bindparam("after"))
     .order_by(outbox.c.sequence)
     .limit(bindparam("limit"))

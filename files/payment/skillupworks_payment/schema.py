@@ -36,6 +36,7 @@ payments = Table(
     Column("created_at", Float(53), nullable=False),
     Column("finished_at", Float(53)),
     Column("checks", Integer, nullable=False, server_default=text("0")),  # how often a closed one was looked into again
+    Column("traceparent", String(55)),  # W3C Trace Context, for the order event
 )
 
 claims = Table(

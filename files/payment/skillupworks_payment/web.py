@@ -1,41 +1,62 @@
 """The HTTP interface: requests in, JSON out, errors included."""
 
 import logging
+from typing import Any
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
 
-from . import answers, attempts, idempotency, metrics, validation
+from . import answers, attempts, context, idempotency, metrics, openapi, validation
 from .answers import Answer
+from .contract import Alive, HealthReport, Refused, Summary
 from .database import LedgerUnavailable
 from .errors import PaymentError, invalid
 from .health import Health
 from .ledger import Ledger
 from .payments import Payments
+from .rates import Rates
 
 log = logging.getLogger(__name__)
 
 
-def create_app(payments: Payments, health: Health, ledger: Ledger, release: str) -> Flask:
+def create_app(payments: Payments, rates: Rates, health: Health, ledger: Ledger, release: str) -> Flask:
     """The WSGI application. Every answer is JSON, but for the Prometheus text of /metrics."""
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # fields in the order of the documentation
     app.json.compact = True
     app.config["MAX_CONTENT_LENGTH"] = validation.MAX_BODY_BYTES
 
+    @app.before_request
+    def begin() -> None:
+        headers = request.headers
+        context.begin(headers.get("X-Request-Id", ""), headers.get("traceparent", ""), headers.get("tracestate", ""))
+
+    @app.after_request
+    def name_request(response: Response) -> Response:
+        response.headers["X-Request-Id"] = context.current().request_id
+        return response
+
+    @app.teardown_request
+    def end(_: BaseException | None) -> None:
+        context.end()
+
     @app.get("/live")
-    def live() -> dict[str, str]:
-        return {"status": "alive", "release": release}
+    def live() -> Alive:
+        return Alive(status="alive", release=release)
 
     @app.get("/health")
-    def report_health() -> dict[str, str | int]:
+    def report_health() -> HealthReport:
         return health.report()
 
+    @app.get("/openapi.json")
+    def describe() -> dict[str, Any]:
+        return openapi.document(release)
+
     @app.get("/metrics")
-    def report_metrics() -> Response | dict[str, int | str]:
+    def report_metrics() -> Response | Summary:
         accept = request.headers.get("Accept", "")
         if "application/json" not in accept and ("text/plain" in accept or "openmetrics" in accept):
-            text, content_type = metrics.exposition(accept, _gauges(ledger))
+            text, content_type = metrics.exposition(accept, release, _gauges(ledger))
             return Response(text, content_type=content_type)
         return metrics.summary()
 
@@ -43,7 +64,9 @@ def create_app(payments: Payments, health: Health, ledger: Ledger, release: str)
     def pay(session_id: str) -> Response:
         with attempts.recorded(session_id) as attempt:
             validation.check_session_id(session_id)
-            payment, document = validation.payment_request(request.mimetype, _body())
+            rates.check(session_id, request.remote_addr or "", request.headers.get("X-Forwarded-For", ""))
+            charset = request.mimetype_params.get("charset", "utf-8")
+            payment, document = validation.payment_request(request.mimetype, charset, _body())
             key = request.headers.get("Idempotency-Key")
             claim = None if key is None else idempotency.by_key(key, session_id, document)
             return _response(payments.pay(attempt, payment, claim))
@@ -60,13 +83,13 @@ def create_app(payments: Payments, health: Health, ledger: Ledger, release: str)
         """404, 405 and their like, with the headers that belong to them."""
         response = Response(headers=error.get_headers(), status=error.code)
         response.content_type = "application/json"
-        response.data = app.json.dumps({"status": "error", "message": error.name})
+        response.data = app.json.dumps(Refused(status="error", message=error.name))
         return response
 
     @app.errorhandler(Exception)
-    def report_bug(error: Exception) -> tuple[dict[str, str], int]:
+    def report_bug(error: Exception) -> tuple[Refused, int]:
         log.error("unexpected exception", exc_info=error)
-        return {"status": "error", "message": "Internal server error"}, 500
+        return Refused(status="error", message="Internal server error"), 500
 
     return app
 
@@ -93,6 +116,8 @@ def _gauges(ledger: Ledger) -> dict[str, tuple[str, float]]:
 
 
 def _body() -> bytes:
+    if request.content_encoding not in (None, "identity"):
+        raise validation.unsupported_media("Content-Encoding must be left out: the body must not be compressed")
     try:
         return request.get_data(cache=False)
     except RequestEntityTooLarge as error:
