@@ -266,7 +266,8 @@ def test_deadlocks_are_resolved(shared):
     with ThreadPoolExecutor(2) as clients:
         list(clients.map(crossing, ["ab", "ba"]))
     assert runs.total() > 2, "one of them was run again"
-    assert [row.checks for row in rows(tables, "payments")] == [2, 2]
+    checks = tables.read(lambda connection: connection.execute(text("SELECT checks FROM payments")).scalars().all())
+    assert checks == [2, 2]
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 """The HTTP interface: requests in, JSON out, errors included."""
 
+import json
 import logging
+from collections.abc import Iterable
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import ClientDisconnected, HTTPException, RequestEntityTooLarge
@@ -24,6 +27,7 @@ def create_app(payments: Payments, rates: Rates, health: Health, ledger: Ledger,
     app = Flask(__name__, static_folder=None)
     app.json.sort_keys = False  # fields in the order of the documentation
     app.json.compact = True
+    app.wsgi_app = _only_http(app.wsgi_app)
     app.config["MAX_CONTENT_LENGTH"] = validation.MAX_BODY_BYTES
 
     @app.before_request
@@ -92,6 +96,20 @@ def create_app(payments: Payments, rates: Rates, health: Health, ledger: Ledger,
         return Refused(status="error", message="Internal server error"), 500
 
     return app
+
+
+def _only_http(application: WSGIApplication) -> WSGIApplication:
+    """Answer what uWSGI hands over though it is no HTTP, such as an empty line: Flask does not."""
+
+    def call(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if "REQUEST_METHOD" in environ and "PATH_INFO" in environ:
+            return application(environ, start_response)
+        body = Refused(status="error", message="This is not an HTTP request")
+        return Response(json.dumps(body), 400, content_type="application/json")(
+            environ | {"REQUEST_METHOD": "GET"}, start_response
+        )
+
+    return call
 
 
 def _response(answer: Answer) -> Response:
