@@ -45,6 +45,8 @@ for _outcome in (SUCCESS, REPEATED, "refused", "failed"):
     durations.labels(_outcome)
 for _upstream in ("cart", "user", "gateway"):
     _call_durations.labels(_upstream)
+for _outcome in ("paid", "closed", "given_back"):
+    reconciled.labels(_outcome)
 attempts.labels(SUCCESS, "paid")
 
 
@@ -112,7 +114,7 @@ class _Known(Collector):
         self._gauges = gauges
 
     def collect(self) -> Iterator[Metric]:
-        yield InfoMetricFamily("payment_release", "The release that runs.", {"id": self._release})
+        yield InfoMetricFamily("payment_release", "The release that runs.", {"release": self._release})
         for name, (text, value) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value)
 
