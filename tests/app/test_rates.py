@@ -1,5 +1,6 @@
 """As many requests as the settings allow, and not one more, whichever worker or host they reach."""
 
+import http.client
 import itertools
 import sqlite3
 import time
@@ -83,6 +84,25 @@ def test_forged_addresses(start_service):
             for each in range(10)
         ]
         assert Counter(forged) == {200: 5, 429: 5}
+
+
+def test_two_lines_of_one_header(start_service, runtime):
+    """A proxy may add a line of its own to the client's, as HAProxy does: the last one is the proxy's."""
+    service = start_service(runtime, PAYMENT_RATE_CLIENT=f"5/{LONG}", PAYMENT_TRUSTED_PROXIES="127.0.0.1")
+
+    def status(forged):
+        connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+        connection.putrequest("POST", f"/pay/{new_session()}")
+        for line in (f"198.51.100.{forged}", "192.0.2.1"):
+            connection.putheader("X-Forwarded-For", line)
+        connection.putheader("Content-Type", "application/json")
+        connection.putheader("Content-Length", "2")
+        connection.endheaders(b"{}")
+        answered = connection.getresponse().status
+        connection.close()
+        return answered
+
+    assert Counter(map(status, range(10))) == {200: 5, 429: 5}
 
 
 @pytest.mark.parametrize(

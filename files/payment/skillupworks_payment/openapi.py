@@ -1,5 +1,6 @@
 """The description of the HTTP interface, OpenAPI 3.1, generated from the types that read requests and make answers."""
 
+import functools
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -24,6 +25,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds.", "schema": {"type": "i
 _COMPONENTS = "#/components/schemas/{model}"
 
 
+@functools.cache
 def document(release: str) -> dict[str, Any]:
     """The whole description, as JSON."""
     types = (Alive, HealthReport, Paid, PaymentRequest, Refused, Summary)
