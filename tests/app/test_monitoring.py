@@ -106,11 +106,11 @@ def relay(service):
     return told["payment_relay_elected"][""], told["payment_relay_connected"][""]
 
 
-def test_state_of_the_relay(start_service, broker, runtime):
-    user = f"relay-{runtime}"
+def test_state_of_the_relay(start_service, broker):
+    user = "relay"
     broker.ctl("add_user", user, PASSWORD)
     broker.ctl("set_permissions", user, ".*", ".*", ".*")
-    service = start_service(runtime, AMQP_USER=user, PAYMENT_QUEUE=user)
+    service = start_service("uwsgi", AMQP_USER=user, PAYMENT_QUEUE=user)
     wait_until(lambda: relay(service) == (1, 1), 10, "elected and connected")
     broker.ctl("clear_permissions", user)
     broker.ctl("delete_user", user)

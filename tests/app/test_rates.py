@@ -36,8 +36,8 @@ def test_thousand_requests_of_one_session(start_service, runtime):
     assert service.pay().status_code == 200, "another session is not concerned"
 
 
-def test_all_sessions_of_one_client(start_service, runtime):
-    service = start_service(runtime, PAYMENT_RATE_CLIENT=f"50/{LONG}")
+def test_all_sessions_of_one_client(start_service):
+    service = start_service("uwsgi", PAYMENT_RATE_CLIENT=f"50/{LONG}")
     assert statuses([service], [new_session() for _ in range(200)]) == {200: 50, 429: 150}
     for path in ("/live", "/health", "/metrics", "/openapi.json"):
         assert service.get(path).status_code == 200
@@ -52,8 +52,8 @@ def test_hosts_with_one_ledger(start_service, postgres):
     assert statuses(services, [new_session() for _ in range(40)]) == {200: 5, 429: 35}
 
 
-def test_refusal_says_when_to_try_again(start_service, runtime):
-    service = start_service(runtime, PAYMENT_RATE_SESSION="2/2s")
+def test_refusal_says_when_to_try_again(start_service):
+    service = start_service("uwsgi", PAYMENT_RATE_SESSION="2/2s")
     session_id = new_session()
     assert statuses([service], [session_id] * 2) == {200: 2}
     response = service.pay(session_id)

@@ -26,7 +26,7 @@ _SHORTEST = 13
 
 def in_text(text: str) -> bool:
     """Whether there is a card's number in the text."""
-    if len(text) < _SHORTEST:
+    if len(text) < _SHORTEST or not _DIGITS.search(text):
         return False
     for found in _DIGITS.findall(_UUID.sub(" ", text)):
         digits = re.sub(r"\D", "", found)
