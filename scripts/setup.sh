@@ -1,7 +1,7 @@
 #!/bin/bash
 # Installs what the project needs on this machine, and says what it does.
 #   setup.sh controller   .venv: Ansible, Molecule and the linters, from requirements.txt
-#   setup.sh app          .venv-app: the app's own requirements and its tests'; RabbitMQ and PostgreSQL for them
+#   setup.sh app          .venv-app: the app's own requirements and its tests'; RabbitMQ, PostgreSQL and promtool for them
 #   setup.sh testbed      podman, and what the test hosts' image is built with
 # What is there already is left alone, so a second run takes no time.
 set -euo pipefail
@@ -84,6 +84,8 @@ for part in "$@"; do
         { have gcc && have_headers; } || install_packages "gcc libc6-dev python3-dev" "gcc python3.11-devel"
         have_headers || fail "$(python) lacks its header files: install them, or name another Python in PYTHON."
         have rabbitmqctl || install_packages rabbitmq-server rabbitmq-server
+        # promtool: for dnf it is in EPEL.
+        have promtool || install_packages prometheus golang-github-prometheus
         have_postgresql || install_packages postgresql postgresql-server
         venv .venv-app files/payment/requirements.txt tests/app/requirements.txt
         ;;

@@ -14,6 +14,7 @@ from skillupworks_payment.health import Health
 from skillupworks_payment.inbox import Inbox
 from skillupworks_payment.ledger import Ledger
 from skillupworks_payment.payments import Payments
+from skillupworks_payment.rates import Rates
 from skillupworks_payment.reconciler import Reconciler
 from skillupworks_payment.relay import Relay
 from skillupworks_payment.settings import Settings, SettingsError
@@ -54,8 +55,12 @@ def build(settings: Settings) -> tuple[Flask, Background]:
         lifetime=settings.checkout_lifetime,
     )
     background = Background(tables, ledger, Relay(ledger, settings), reconciler)
+    rates = Rates(
+        tables, session=settings.rate_session, client=settings.rate_client, trusted_proxies=settings.trusted_proxies
+    )
+    health = Health(settings, ledger, shared=settings.shared_dir and settings.shared_dir / "health.json")
     told = webhooks.razorpay(settings.razorpay.webhook_secret, Inbox(tables)) if settings.razorpay else None
-    return web.create_app(payments, Health(settings, ledger), ledger, release(), told), background
+    return web.create_app(payments, rates, health, ledger, release(), told), background
 
 
 def release() -> str:

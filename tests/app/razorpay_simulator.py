@@ -12,6 +12,7 @@ import re
 import secrets
 import socket
 import ssl
+import string
 import struct
 import threading
 import time
@@ -407,4 +408,4 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _id() -> str:
     """14 letters and digits."""
-    return secrets.token_hex(7)
+    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(14))

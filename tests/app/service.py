@@ -39,6 +39,7 @@ class Service:
         self._socket.setblocking(False)  # NonBlocking= in the unit
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.metrics_directory = directory / "counters"
         self._directory = directory
         self._app = app
         self._environment = {
@@ -51,7 +52,7 @@ class Service:
         }
         if runtime == "uwsgi":
             (directory / "payment.ini").write_text(ini.replace("@PORT@", str(self.port)))
-            self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(directory / "counters")
+            self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.metrics_directory)
             self._command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
         else:
             self._command = [sys.executable, str(app / "payment.py")]
@@ -59,9 +60,8 @@ class Service:
 
     def start(self, **variables: str) -> None:
         """Start the process, for the first time or after its end; `variables` are for this time only."""
-        counters = self._directory / "counters"
-        shutil.rmtree(counters, ignore_errors=True)
-        counters.mkdir()
+        shutil.rmtree(self.metrics_directory, ignore_errors=True)
+        self.metrics_directory.mkdir()
         with (self._directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", _ACTIVATE, "activate", str(self._socket.fileno()), *self._command],

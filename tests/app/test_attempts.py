@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -22,13 +23,20 @@ def lines(path):
     ],
 )
 def test_line_of_an_attempt(service, session_id, body, expected):
-    answer = service.pay(session_id, body).json()
+    response = service.pay(session_id, body)
+    answer = response.json()
     line = json.loads(service.logs().splitlines()[-1])
     assert line.pop("duration_ms") >= 0
     assert line.pop("time").endswith("Z")
+    assert re.fullmatch("[0-9a-f]{32}", line.pop("trace_id"))
+    assert re.fullmatch("[0-9a-f]{16}", line.pop("span_id"))
     plain_id = session_id.replace("%20", " ")
     assert line == expected | {
-        "orderId": answer.get("orderId"),
+        "level": "INFO",
+        "logger": "skillupworks_payment.attempts",
+        "message": "payment attempt",
+        "request_id": response.headers["X-Request-Id"],
+        "order_id": answer.get("orderId"),
         "session": hashlib.sha256(plain_id.encode()).hexdigest()[:16],
     }
     assert plain_id not in service.logs()
@@ -41,7 +49,7 @@ def test_log_file_of_all_workers_through_a_rotation(start_service, runtime, log_
         first = list(clients.map(lambda _: service.pay(), range(100)))
         (log_dir / "payment.log").rename(rotated)
         second = list(clients.map(lambda _: service.pay(), range(100)))
-    assert {line["orderId"] for line in lines(rotated)} == {answer.json()["orderId"] for answer in first}
-    assert {line["orderId"] for line in lines(log_dir / "payment.log")} == {
+    assert {line["order_id"] for line in lines(rotated)} == {answer.json()["orderId"] for answer in first}
+    assert {line["order_id"] for line in lines(log_dir / "payment.log")} == {
         answer.json()["orderId"] for answer in second
     }

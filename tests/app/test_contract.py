@@ -130,6 +130,8 @@ def test_items_that_are_not_all_of_the_carts(uwsgi, put_cart):
         (b'{"total": 1\xff}', None),
         ("[" * 60000, None),
         ('{"total": 1999, "total": 1999}', "total"),
+        ('{"total": 0}', "total"),
+        ('{"total": 1e-999999999}', "total"),
         ('{"total": NaN}', "total"),
         ('{"total": Infinity}', "total"),
         ('{"total": -1999}', "total"),
@@ -154,6 +156,27 @@ def test_items_that_are_not_all_of_the_carts(uwsgi, put_cart):
 )
 def test_malformed_body(uwsgi, text, field):
     assert_refused(uwsgi.post("demo-body", text), 400, field=field)
+
+
+def test_every_wrong_field_is_named(uwsgi):
+    body = {"total": -1, "paymentMethod": "a b", "items": [{"sku": "", "qty": 0, "price": 1}]}
+    message = assert_refused(uwsgi.pay("demo-body", body), 400, field="total")["message"]
+    assert all(f"{field}: " in message for field in ("total", "paymentMethod", "items[0].sku", "items[0].qty"))
+
+
+def test_gift_in_a_cart(uwsgi, put_cart):
+    """A price of 0 is real, a total of 0 is not."""
+    items = [{"sku": sku, "qty": 1, "price": price, "subtotal": price} for sku, price in (("pen", 5), ("gift", 0))]
+    assert uwsgi.pay(put_cart({"total": 5, "tax": 0, "items": items}), {"total": 5, "items": items}).status_code == 200
+
+
+def test_barcode_that_looks_like_a_card(uwsgi, put_cart):
+    """As a sku it is only compared with the cart's; elsewhere it is refused."""
+    barcode = "4006381333932"  # passes Luhn's check
+    items = [{"sku": barcode, "qty": 1, "price": 5, "subtotal": 5}]
+    session_id = put_cart({"total": 5, "tax": 0, "items": items})
+    assert_refused(uwsgi.pay(session_id, {"barcode": barcode}), 400, field="barcode")
+    assert uwsgi.pay(session_id, {"items": items}).status_code == 200
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])

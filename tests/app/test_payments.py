@@ -12,6 +12,7 @@ from skillupworks_payment.errors import PaymentError
 from skillupworks_payment.gateway import Declined, GatewayTimeout
 from skillupworks_payment.ledger import Ledger
 from skillupworks_payment.payments import Payments
+from skillupworks_payment.rates import Rates
 from skillupworks_payment.reconciler import Reconciler
 from skillupworks_payment.upstreams import Cart, CartItem
 from skillupworks_payment.validation import PaymentRequest
@@ -241,7 +242,8 @@ def test_bug_is_answered_without_its_text_and_logged_with_its_stack(caplog):
         def pay(self, attempt, request, key):
             raise RuntimeError("the inside")
 
-    client = web.create_app(Broken(), health=None, ledger=None, release="test").test_client()
+    rates = Rates(None, session=None, client=None, trusted_proxies=())
+    client = web.create_app(Broken(), rates, health=None, ledger=None, release="test").test_client()
     response = client.post("/pay/demo-1", json={})
     assert response.status_code == 500
     assert response.json == {"status": "error", "message": "Internal server error"}

@@ -1,6 +1,7 @@
 """Paying with Razorpay, from the cart to the order in the queue: nobody is charged twice, or without an order."""
 
 import itertools
+import json
 import os
 import signal
 import sqlite3
@@ -11,12 +12,15 @@ from contextlib import ExitStack, suppress
 
 import pytest
 import requests
+from pydantic import TypeAdapter
 
 from deployments import children, wait_until
 from razorpay_simulator import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, Razorpay, send_webhook
 from service import Service, new_session
+from skillupworks_payment.contract import PaymentRequired, Refused
 from test_contract import assert_refused
 from test_faults import counter
+from test_tracing import PARENT, TRACE
 
 TIMEOUT = 1.0  # of the gateway, in seconds
 numbers = itertools.count()
@@ -31,6 +35,7 @@ class Store:
         self._broker = broker
         self._queue = queue
         self._events: dict[str, dict] = {}
+        self.traces: dict[str, str] = {}  # of each order id, what came with its event
 
     def order(self, session_id: str, **options) -> dict:
         """Begin to pay: what the browser is told."""
@@ -44,7 +49,8 @@ class Store:
 
     def events(self, session_id: str) -> list[dict]:
         """The order events of a session. One that comes twice, as it may, has the same content."""
-        for _, event in self._broker.take_orders(self._queue):
+        for properties, event in self._broker.take_orders(self._queue):
+            self.traces[event["orderId"]] = properties.headers["traceparent"]
             assert self._events.setdefault(event["orderId"], event) == event
         return [event for event in self._events.values() if event["sessionId"] == session_id]
 
@@ -142,12 +148,14 @@ def session_id():
 def assert_declined(response, error="Payment was declined by the bank", reason="payment_declined"):
     body = response.json()
     assert (response.status_code, body["status"], body["message"]) == (402, "error", "Payment declined"), response.text
-    assert (body["error"], body.get("reason")) == (error, reason)
+    assert (body["error"], body["reason"]) == (error, reason)
+    TypeAdapter(Refused).validate_python(body, strict=True)
 
 
 def test_from_the_cart_to_the_queue(store, session_id):
     before = store.service.get("/metrics").json()["total_payments"]
     order = store.order(session_id)
+    TypeAdapter(PaymentRequired).validate_python(order, strict=True)
     checkout = order["checkout"]
     assert order == {
         "status": "payment_required",
@@ -218,10 +226,10 @@ def test_result_that_does_not_fit(store, session_id):
     theirs = store.buy(other)
     less = store.razorpay.pay(result["razorpayOrderId"], amount=100)
     mixed = store.razorpay.result(result["razorpayOrderId"], theirs["razorpayPaymentId"])
-    unknown = store.razorpay.result(result["razorpayOrderId"], "pay_00000000000000")
+    unknown = store.razorpay.result(result["razorpayOrderId"], "pay_NoSuchPayment0")
     for session, body, field in [
         (other, result, "razorpayOrderId"),
-        (session_id, store.razorpay.result("order_00000000000000", "pay_00000000000000"), "razorpayOrderId"),
+        (session_id, store.razorpay.result("order_NoSuchOrder000", "pay_NoSuchPayment0"), "razorpayOrderId"),
         (session_id, mixed, "razorpayPaymentId"),
         (session_id, less, "razorpayPaymentId"),
         (session_id, result | {"total": 1}, "total"),
@@ -305,12 +313,14 @@ def test_all_at_once(store, session_id):
 
 @pytest.mark.parametrize("status", ["authorized", "captured"])
 def test_browser_that_never_comes_back(store, session_id, status):
-    """Its webhooks come twice, and the last one first."""
-    result = store.buy(session_id, status)
+    """Its webhooks come twice, and the last one first. The order goes with the trace of the payment's beginning."""
+    order = store.order(session_id, headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
+    result = store.razorpay.pay(order["checkout"]["order_id"], status)
     events = store.razorpay.events(result["razorpayOrderId"])
     statuses = store.razorpay.send(store.service.url, events, copies=2, backwards=True)
     assert statuses == [200] * 2 * len(events)
     assert store.wait_for_order(session_id)["paymentId"] == result["razorpayPaymentId"]
+    assert store.traces[order["orderId"]].startswith(f"00-{TRACE}-")
     store.assert_captured_once(result)
     again = store.service.pay(session_id, result)
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
@@ -357,7 +367,7 @@ def test_webhook_that_is_refused_or_ignored(store, session_id):
     assert said(event | {"id": "x" * 129}) == (400, "error")
     assert said(event | {"event": "settlement.processed"}) == (200, "ignored")
     assert said(event | {"payload": {}}) == (200, "ignored")
-    other = event["payload"]["payment"]["entity"] | {"order_id": "order_00000000000000"}
+    other = event["payload"]["payment"]["entity"] | {"order_id": "order_NoSuchOrder000"}
     assert said(event | {"payload": {"payment": {"entity": other}}}) == (200, "ignored")
     assert said(event) == (200, "kept")
     assert said(event) == (200, "ignored")
@@ -487,9 +497,13 @@ def test_order_whose_time_is_up(open_store):
     """It is asked for once more: what was paid is delivered. What is paid afterwards is not taken, or given back."""
     store = open_store("python", PAYMENT_CHECKOUT_LIFETIME=1, PAYMENT_GATEWAY_TIMEOUT=1)
     unpaid, paid, late = new_session(), new_session(), new_session()
-    orders = {session_id: store.order(session_id)["checkout"]["order_id"] for session_id in (unpaid, late, paid)}
-    result = store.razorpay.pay(orders[paid])
+    orders = {session_id: store.order(session_id)["checkout"]["order_id"] for session_id in (unpaid, late)}
+    order = store.order(paid, headers={"traceparent": f"00-{TRACE}-{PARENT}-01"})
+    result = store.razorpay.pay(order["checkout"]["order_id"])
     assert store.wait_for_order(paid)["paymentId"] == result["razorpayPaymentId"]
+    assert store.traces[order["orderId"]].startswith(f"00-{TRACE}-")
+    (line,) = [line for line in store.service.logs().splitlines() if "had been paid: its order follows" in line]
+    assert json.loads(line)["order_id"] == order["orderId"]
     wait_until(lambda: store.service.logs().count("had not been paid: closed") == 2, 10, "the others are closed")
 
     authorized = store.razorpay.pay(orders[unpaid])

@@ -9,7 +9,7 @@ import pytest
 from broker import PASSWORD
 from service import APP
 from skillupworks_payment import database, gateway
-from skillupworks_payment.settings import Settings, SettingsError
+from skillupworks_payment.settings import Rate, Settings, SettingsError
 
 GOOD = {
     "CART_HOST": "10.0.0.2",
@@ -33,6 +33,8 @@ def test_defaults():
     assert (settings.queue, settings.currency, settings.amqp_vhost) == ("order-processing", "INR", "/")
     assert settings.connect_timeout + settings.read_timeout < 3
     assert settings.gateway_timeout < 3
+    assert (settings.rate_session, settings.rate_client) == (Rate(30, 60), Rate(600, 60))
+    assert settings.trusted_proxies == ()
     assert settings.ledger_url == "sqlite:////var/lib/skillupworks/payment/ledger.db"
     directory = Settings.from_environment(GOOD | {"STATE_DIRECTORY": "/a:/b"}).ledger_url
     assert directory == "sqlite:////a/ledger.db"
@@ -70,6 +72,13 @@ def test_missing(name, missing):
         ("PAYMENT_RECONCILE_INTERVAL", "never"),
         ("PAYMENT_DUPLICATE_WINDOW", "-1"),
         ("PAYMENT_CHECKOUT_LIFETIME", "0"),
+        ("PAYMENT_RATE_SESSION", "30"),
+        ("PAYMENT_RATE_SESSION", "0/60s"),
+        ("PAYMENT_RATE_CLIENT", "600/60"),
+        ("PAYMENT_RATE_CLIENT", "off"),
+        ("PAYMENT_TRUSTED_PROXIES", "10.0.0.300"),
+        ("PAYMENT_TRUSTED_PROXIES", "frontend"),
+        ("PAYMENT_TRUSTED_PROXIES", "10.0.0.1/8"),
         ("PAYMENT_LOG_DIR", "/no/such/directory"),
     ],
 )

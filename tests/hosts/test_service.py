@@ -30,6 +30,9 @@ Environment=PAYMENT_AMQP_PORT={payment_amqp_port}
 Environment=PAYMENT_AMQP_VHOST={payment_amqp_vhost}
 Environment=PAYMENT_QUEUE={payment_queue}
 Environment=PAYMENT_THREADS={threads}
+Environment=PAYMENT_RATE_SESSION={payment_rate_session}
+Environment=PAYMENT_RATE_CLIENT={payment_rate_client}
+Environment=PAYMENT_TRUSTED_PROXIES={proxies}
 Environment=PAYMENT_LOG_DIR={payment_log_dir}
 # The password of AMQP_USER: a file that only this service can read, never an environment variable.
 LoadCredential=amqp_password:{payment_config_dir}/credentials/amqp_password
@@ -106,8 +109,14 @@ def test_the_unit_is_what_the_inventory_says(host, settings):
     runtime = RUNTIME[settings["payment_runtime"]].format(**settings)
     ledger = LEDGER.format(**settings) if settings["payment_ledger_url"] else ""
     razorpay = RAZORPAY.format(**settings) if settings["payment_gateway"].startswith("https://") else ""
-    parts = {"ledger": ledger, "razorpay": razorpay, "runtime": runtime}
-    expected = UNIT.format(**parts, threads=processes * settings["payment_threads"], **settings)
+    expected = UNIT.format(
+        ledger=ledger,
+        razorpay=razorpay,
+        runtime=runtime,
+        threads=processes * settings["payment_threads"],
+        proxies=",".join(settings["payment_trusted_proxies"]),
+        **settings,
+    )
     assert host.file("/etc/systemd/system/payment.service").content_string == expected
 
 

@@ -153,6 +153,18 @@ def test_no_hosts_at_all(inventory, run_site):
             "payment_ledger_url: postgresql://payment@192.0.2.15/payment",
             "payment_ledger_password, the password of PostgreSQL's user, is not set",
         ),
+        (
+            "payment_rate_session: 30",
+            "payment_rate_session is 30. Write requests and seconds such as 30/60s, or unlimited",
+        ),
+        ("payment_rate_client: 0/60s", "payment_rate_client is '0/60s'. Write requests and seconds such as 30/60s"),
+        ("payment_rate_client: off", "payment_rate_client is False. Write requests and seconds such as 30/60s"),
+        ("payment_trusted_proxies: 10.0.0.1", "payment_trusted_proxies is '10.0.0.1'. Write a list"),
+        (
+            "payment_trusted_proxies: [10.0.0.300]",
+            "payment_trusted_proxies: '10.0.0.300' does not appear to be an IPv4 or IPv6 network. Write the addresses",
+        ),
+        ("payment_trusted_proxies: [10.0.0.1/8]", "payment_trusted_proxies: 10.0.0.1/8 has host bits set. Write the"),
         ("payment_artifact_url: http://192.0.2.1/a.zip", "Write s3://bucket/key, an https:// URL, or bundled"),
         ("payment_artifact_url: s3://<BUCKET>/a.zip", "Write s3://bucket/key, an https:// URL, or bundled"),
         ("payment_artifact_url: s3://releases", "Write s3://bucket/key, an https:// URL, or bundled"),
@@ -182,6 +194,30 @@ def test_a_wrong_setting(inventory, run_site, setting, said):
     assert not run.touched_a_host
     assert said in run.output
     assert re.search(rf"{inventory}/(hosts|group_vars/all/\w+)\.yml: payment_", run.output)
+
+
+FRONTEND = "frontend:  # optional: verify.yml asks the Payment Service from here\n  hosts:\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "proxies", "rate"),
+    [(None, [], "unlimited"), ("192.0.2.15", ["192.0.2.15"], "600/60s"), ("localhost", ["127.0.0.1"], "600/60s")],
+)
+def test_proxies_are_the_frontend_hosts(inventory, tmp_path, address, proxies, rate):
+    if address:
+        edit(inventory / "hosts.yml", FRONTEND, f"{FRONTEND}    frontend-1:\n      ansible_host: {address}\n")
+    command = ["ansible-playbook", f"--inventory={inventory}", f"--extra-vars=resolved={tmp_path}"]
+    subprocess.run([*command, "tests/resolve.yml"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    settings = json.loads((tmp_path / "payment-1.json").read_text())["all"]["hosts"]["payment-1"]
+    assert (settings["payment_trusted_proxies"], settings["payment_rate_client"]) == (proxies, rate)
+
+
+def test_a_frontend_that_is_only_known_by_name(inventory, run_site):
+    edit(inventory / "hosts.yml", FRONTEND, f"{FRONTEND}    web.example.com:\n")
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert "payment_trusted_proxies: 'web.example.com' does not appear to be" in run.output
 
 
 def test_a_wrong_setting_is_found_in_its_file(inventory, run_site):

@@ -72,13 +72,17 @@ class Played:
 
 @pytest.fixture(scope="module")
 def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:  # of a host: it keeps the tests' order
-    """Run a playbook with the variables given as keywords; with `kill_at`, kill it -9 as soon as that task begins."""
+    """Run a playbook with the variables given as keywords; with `kill_at`, kill it -9 as soon as that task begins.
+
+    The load comes from one address, so that clients are not limited.
+    """
     plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "PYTHONUNBUFFERED": "1"}
     environment = os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
 
     def run(playbook: str, kill_at: str | None = None, **variables: object) -> Played:
         command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
-        command += [f"--inventory={request.config.given_inventory}", f"--extra-vars={json.dumps(variables)}"]
+        extra = json.dumps({"payment_rate_client": "unlimited"} | variables)
+        command += [f"--inventory={request.config.given_inventory}", f"--extra-vars={extra}"]
         process = subprocess.Popen(
             command,
             cwd=ROOT,

@@ -1,11 +1,13 @@
 """The answers to a payment, as bytes: what a client gets first is what the ledger keeps for when it asks again."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from . import clock, money
+from .contract import CheckoutOptions, Paid, PaymentRequired, Received, Refused
 from .errors import PaymentError
 from .gateway import Charge
 from .orders import Order
@@ -23,15 +25,15 @@ class Answer:
 def success(order: Order) -> Answer:
     return _answer(
         200,
-        {
-            "status": "success",
-            "orderId": order.order_id,
-            "sessionId": order.session_id,
-            "amount": order.amount,
-            "paymentId": order.payment_id,
-            "message": "Payment processed successfully",
-            "timestamp": order.timestamp,
-        },
+        Paid(
+            status="success",
+            orderId=order.order_id,
+            sessionId=order.session_id,
+            amount=order.amount,
+            paymentId=order.payment_id,
+            message="Payment processed successfully",
+            timestamp=order.timestamp,
+        ),
     )
 
 
@@ -39,39 +41,38 @@ def checkout(charge: Charge, session_id: str, gateway_order_id: str, key_id: str
     """402: what the browser gives to Razorpay's Checkout as it is, so that the customer can pay until `expires_at`."""
     return _answer(
         402,
-        {
-            "status": "payment_required",
-            "message": "Pay with Razorpay Checkout, then send its result",
-            "orderId": charge.order_id,
-            "sessionId": session_id,
-            "amount": money.to_json(charge.amount),
-            "checkout": {
-                "key": key_id,
-                "order_id": gateway_order_id,
-                "amount": charge.amount,
-                "currency": charge.currency,
-            },
-            "expiresAt": clock.rfc3339(expires_at),
-        },
+        PaymentRequired(
+            status="payment_required",
+            message="Pay with Razorpay Checkout, then send its result",
+            orderId=charge.order_id,
+            sessionId=session_id,
+            amount=money.to_json(charge.amount),
+            checkout=CheckoutOptions(
+                key=key_id, order_id=gateway_order_id, amount=charge.amount, currency=charge.currency
+            ),
+            expiresAt=clock.rfc3339(expires_at),
+        ),
     )
 
 
-def plain(status: int, word: str, message: str) -> Answer:
-    return _answer(status, {"status": word, "message": message})
+def received(kept: bool, message: str) -> Answer:
+    """200: Razorpay need not tell it again."""
+    return _answer(200, Received(status="kept" if kept else "ignored", message=message))
 
 
-def failure(error: PaymentError, session_id: str) -> Answer:
-    body = {"status": "error", "message": error.message}
+def failure(error: PaymentError, session_id: str | None) -> Answer:
+    """`session_id` is that of the payment, None when it was asked for something else."""
+    body = Refused(status="error", message=error.message)
     if error.error:
         body["error"] = error.error
         if error.code:
             body["reason"] = error.code
-    elif error.field != "sessionId":
+    elif session_id and error.field != "sessionId":
         body["sessionId"] = session_id
     if error.field:
         body["field"] = error.field
     return _answer(error.status, body)
 
 
-def _answer(status: int, body: dict[str, Any]) -> Answer:
+def _answer(status: int, body: Mapping[str, Any]) -> Answer:
     return Answer(status, json.dumps(body, separators=(",", ":")).encode() + b"\n")

@@ -6,7 +6,7 @@ import threading
 import time
 from contextlib import suppress
 
-from . import threads
+from . import metrics, threads
 from .database import Database, Election, LedgerUnavailable
 from .ledger import Ledger
 from .reconciler import Reconciler
@@ -68,9 +68,11 @@ class Background:
 
     def _serve(self, election: Election) -> None:
         log.info("elected to publish orders")
+        metrics.relay_elected.set(1)
         ended = threading.Event()
         threads.start("reconciler", self._reconciler.run, ended)
         try:
             self._relay.run(self._stop, election.wait, election.holds)
         finally:
+            metrics.relay_elected.set(0)
             ended.set()

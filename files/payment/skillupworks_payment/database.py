@@ -5,6 +5,7 @@ Connections are opened at the first use and not before, so that a process which 
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, Insert, Table
@@ -20,6 +21,14 @@ T = TypeVar("T")
 
 class LedgerUnavailable(Exception):
     """The ledger did not do it in time. A write that was on its way may be done all the same."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many requests there were in a window with this one, and how many seconds it still lasts."""
+
+    requests: int
+    seconds_left: float
 
 
 class Election(Protocol):
@@ -49,6 +58,13 @@ class Database(Protocol):
 
     def read(self, operation: Callable[[Connection], T]) -> T:
         """Run `operation`, which only reads."""
+
+    def count(self, windows: dict[str, float]) -> dict[str, "Counted"]:
+        """Count one request for each key, in the key's window of that many seconds, which its first request begins.
+
+        Exact over all processes that have the ledger. LedgerUnavailable as for `write`; empty when only the counting
+        does not work.
+        """
 
     def insert_new(self, table: Table) -> Insert:
         """An INSERT that does nothing, and says so by its rowcount, when the key exists."""

@@ -61,6 +61,17 @@ def key_reused() -> PaymentError:
     return PaymentError(422, "key_reused", "Idempotency-Key was used for another session or body")
 
 
+def rate_limited(whose: str, seconds: int) -> PaymentError:
+    """429: there were too many requests of one session or one client."""
+    message = f"Too many requests of this {whose}, try again in {seconds} seconds"
+    return PaymentError(429, f"{whose}_rate_limited", message, retry_after=seconds)
+
+
 def unavailable(reason: str, message: str) -> PaymentError:
     """503: a service behind this one cannot do its part now. Trying again is safe."""
     return PaymentError(503, reason, message, retry_after=5)
+
+
+def ledger_unavailable() -> PaymentError:
+    """503: a payment could not be recorded, so none is made."""
+    return unavailable("ledger_unavailable", "Payments cannot be recorded at the moment")

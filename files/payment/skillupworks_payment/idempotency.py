@@ -8,11 +8,12 @@ import json
 import re
 from typing import Any
 
+from . import card_data, screening
 from .errors import invalid
 from .ledger import KEY_LIFETIME, Claim
 from .upstreams import Cart
 
-_KEY = re.compile(r"[\x20-\x7e]{1,255}")
+KEY = re.compile(r"[\x20-\x7e]{1,255}")
 
 
 def by_key(key: str, session_id: str, document: dict[str, Any]) -> Claim:
@@ -20,8 +21,10 @@ def by_key(key: str, session_id: str, document: dict[str, Any]) -> Claim:
 
     Two bodies are the same when they say the same, however they are written.
     """
-    if not _KEY.fullmatch(key):
+    if not KEY.fullmatch(key):
         raise invalid("Idempotency-Key", "Idempotency-Key must be 1 to 255 printable ASCII characters")
+    if card_data.in_text(key):
+        raise screening.card_data_sent("Idempotency-Key")
     return Claim(f"key:{key}", _hash([session_id, document]), lifetime=KEY_LIFETIME, survives=True)
 
 

@@ -38,13 +38,15 @@ class Claim:
 
 @dataclass(frozen=True)
 class NewPayment:
-    """A payment to come, amount in minor units; `draft` is the order event as far as it is known."""
+    """A payment to come, amount in minor units; `draft` is the order event as far as it is known, `traceparent` the
+    trace that it goes with."""
 
     order_id: str
     session_id: str
     amount: int
     currency: str
     draft: dict
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Event:
     order_id: str
     body: str
     created_at: float
+    traceparent: str | None
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,7 @@ class Ledger:
                     "claim": claim.name,
                     "draft": json.dumps(payment.draft, separators=(",", ":")),
                     "created_at": time.time(),
+                    "traceparent": payment.traceparent,
                 },
             )
             return None
@@ -344,7 +348,8 @@ _TOLD = (
 _BY_GATEWAY_ORDER = select(payments).where(payments.c.gateway_order_id == bindparam("gateway_order_id"))
 _UNRESOLVED_COUNT = select(func.count()).select_from(payments).where(_OPEN, payments.c.state.in_(schema.UNRESOLVED))
 _NEXT_EVENTS = (
-    select(outbox.c.sequence, outbox.c.order_id, outbox.c.body, outbox.c.created_at)
+    select(outbox.c.sequence, outbox.c.order_id, outbox.c.body, outbox.c.created_at, payments.c.traceparent)
+    .outerjoin(payments, payments.c.order_id == outbox.c.order_id)
     .where(outbox.c.sequence > bindparam("after"))
     .order_by(outbox.c.sequence)
     .limit(bindparam("limit"))

@@ -1,12 +1,45 @@
-"""Where the logs go: to stderr, for the journal to keep; payment attempts to a file as well."""
+"""Where the logs go: to stderr, for the journal to keep; payment attempts to a file as well. One JSON object a line."""
 
+import json
 import logging
+import re
 import sys
+from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
-from . import attempts
+from . import attempts, clock, context
 from .settings import SettingsError
+
+_ORDER_ID = re.compile(r"ORD-\d{13,}")
+
+
+class JsonFormatter(logging.Formatter):
+    """When, how bad, where, what; the request and the trace that it belongs to, and the order that it is about, if any.
+
+    `fields` of a record, which logging's `extra` sets, stand beside them.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        line = {
+            "time": clock.rfc3339(datetime.fromtimestamp(record.created, UTC), timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": message,
+        }
+        if request := context.current():
+            line |= {
+                "request_id": request.request_id,
+                "trace_id": request.trace.trace_id,
+                "span_id": request.trace.span_id,
+            }
+        if order_id := _ORDER_ID.search(message):
+            line["order_id"] = order_id[0]
+        line |= getattr(record, "fields", {})
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
 
 
 def configure(log_dir: Path | None) -> None:
@@ -15,10 +48,8 @@ def configure(log_dir: Path | None) -> None:
     Worker processes share the file: each line is one write to a descriptor opened for appending. WatchedFileHandler
     opens it anew after logrotate has moved it away.
     """
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the relay says in one line what pika does in ten
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    journal = logging.StreamHandler(sys.stderr)
+    handlers: list[logging.Handler] = [journal]
     if log_dir:
         try:
             handlers.append(WatchedFileHandler(log_dir / "payment.log", encoding="utf-8"))
@@ -27,6 +58,10 @@ def configure(log_dir: Path | None) -> None:
                 f"PAYMENT_LOG_DIR is '{log_dir}': write a directory that the service may write to ({error.strerror})"
             ) from error
     for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(JsonFormatter())
+    logging.basicConfig(handlers=[journal], level=logging.INFO)
+    logging.captureWarnings(True)
+    logging.getLogger("pika").setLevel(logging.CRITICAL)  # the relay says in one line what pika does in ten
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     attempts.log.propagate = False
     attempts.log.handlers = handlers

@@ -8,12 +8,15 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
+
+from .contract import Summary
 
 SUCCESS = "success"
 REPEATED = "repeated"  # answered with what an earlier attempt came to
@@ -27,10 +30,25 @@ _started = time.time()
 attempts = Counter("payment_attempts", "Payment attempts by how they ended.", ["outcome", "reason"])
 durations = Histogram("payment_duration_seconds", "Time to answer a payment attempt.", ["outcome"], buckets=_BUCKETS)
 reconciled = Counter("payment_reconciled", "Payments whose outcome was found out afterwards.", ["outcome"])
+relay_elected = Gauge(
+    "payment_relay_elected", "Whether a process of this host publishes the orders.", multiprocess_mode="livemax"
+)
+relay_connected = Gauge(
+    "payment_relay_connected", "Whether it is ready to publish to RabbitMQ.", multiprocess_mode="livemax"
+)
 _call_durations = Histogram(
     "payment_upstream_duration_seconds", "Time that a call to a service behind took.", ["upstream"], buckets=_BUCKETS
 )
 _call_errors = Counter("payment_upstream_errors", "Calls to a service behind that failed.", ["upstream", "error"])
+
+# What can be expected is told from the start, as 0: a rate cannot be taken of what appears with its first value.
+for _outcome in (SUCCESS, REPEATED, OPENED, "refused", "failed"):
+    durations.labels(_outcome)
+for _upstream in ("cart", "user", "gateway"):
+    _call_durations.labels(_upstream)
+for _outcome in ("paid", "closed", "given_back"):
+    reconciled.labels(_outcome)
+attempts.labels(SUCCESS, "paid")
 
 
 @contextmanager
@@ -46,7 +64,7 @@ def upstream_call(upstream: str) -> Iterator[None]:
         _call_durations.labels(upstream).observe(time.perf_counter() - began)
 
 
-def summary() -> dict[str, int | str]:
+def summary() -> Summary:
     """The guide's figures since the service started. Every attempt counts but a repeated one and one that has yet to
     be paid for; one that made no order has failed.
 
@@ -58,23 +76,23 @@ def summary() -> dict[str, int | str]:
             if sample.name == "payment_attempts_total" and sample.labels["outcome"] not in (REPEATED, OPENED):
                 total += int(sample.value)
                 successful += int(sample.value) if sample.labels["outcome"] == SUCCESS else 0
-    return {
-        "total_payments": total,
-        "successful_payments": successful,
-        "failed_payments": total - successful,
-        "success_rate": f"{100 * successful // total if total else 100}%",
-        "uptime": uptime(time.time() - _started),
-    }
+    return Summary(
+        total_payments=total,
+        successful_payments=successful,
+        failed_payments=total - successful,
+        success_rate=f"{100 * successful // total if total else 100}%",
+        uptime=uptime(time.time() - _started),
+    )
 
 
-def exposition(accept: str, gauges: dict[str, tuple[str, float]]) -> tuple[bytes, str]:
+def exposition(accept: str, release: str, gauges: dict[str, tuple[str, float]]) -> tuple[bytes, str]:
     """Prometheus or OpenMetrics text, as the Accept header wants it, and its content type.
 
-    `gauges` are added to what is counted here: name, and help text and value.
+    The release's id and `gauges` are added to what is counted here: name, and help text and value.
     """
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry()
-    registry.register(_Gauges(gauges))
+    registry.register(_Known(release, gauges))
     counted, own = encode(_registry()), encode(registry)
     return counted.removesuffix(b"# EOF\n") + own, content_type
 
@@ -89,20 +107,32 @@ def uptime(seconds: float) -> str:
     return f"{hour}h {minute}m" if hours else f"{minute}m {second}s"
 
 
-class _Gauges(Collector):
+class _Known(Collector):
     """Figures that are known for the whole service, and need no adding up."""
 
-    def __init__(self, gauges: dict[str, tuple[str, float]]) -> None:
+    def __init__(self, release: str, gauges: dict[str, tuple[str, float]]) -> None:
+        self._release = release
         self._gauges = gauges
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("payment_release", "The release that runs.", {"release": self._release})
         for name, (text, value) in self._gauges.items():
             yield GaugeMetricFamily(name, text, value)
 
 
 def _registry() -> CollectorRegistry:
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if not directory:
         return REGISTRY
+    _forget_dead(directory)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)
     return registry
+
+
+def _forget_dead(directory: str) -> None:
+    """Take the state of workers that were killed out of the directory; what they have counted stays."""
+    for path in Path(directory).glob("gauge_live*.db"):
+        pid = int(path.stem.rpartition("_")[2])
+        if not Path(f"/proc/{pid}").exists():
+            mark_process_dead(pid, directory)

@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 _HUNDREDTH = Decimal("0.01")
 _FLOAT_NOISE = Decimal("0.000001")
-_MAX_MAJOR_UNITS = 10**10  # more is a mistake, and in minor units still far below 2**53
+MAX_MAJOR_UNITS = 10**10  # more is a mistake, and in minor units still far below 2**53
 
 
 def exact(number: object) -> int:
@@ -34,9 +34,9 @@ def to_json(minor_units: int) -> int | float:
 def _minor_units(number: object, tolerance: Decimal) -> int:
     if isinstance(number, bool) or not isinstance(number, int | Decimal):
         raise ValueError("must be a number")
-    if not 0 <= number <= _MAX_MAJOR_UNITS:  # before any arithmetic: 1e999999 has a million digits
-        raise ValueError(f"must be from 0 to {_MAX_MAJOR_UNITS}")
+    if not 0 <= number <= MAX_MAJOR_UNITS:  # before any arithmetic: 1e999999 has a million digits
+        raise ValueError(f"must be from 0 to {MAX_MAJOR_UNITS}")
     nearest = Decimal(number).quantize(_HUNDREDTH, ROUND_HALF_UP)
-    if abs(nearest - number) > tolerance:
+    if nearest != number and abs(nearest - number) >= tolerance:  # the difference of 1e-999999999 underflows to 0
         raise ValueError("must have at most two decimals")
     return int(nearest * 100)

@@ -4,13 +4,13 @@ import logging
 import time
 from collections import Counter
 
-from . import checkout, idempotency, money, orders
+from . import checkout, context, idempotency, money, orders
 from .answers import Answer
 from .attempts import Attempt
 from .charging import Charging
 from .checkout import Checkout
 from .database import LedgerUnavailable
-from .errors import in_progress, invalid, key_reused, unavailable
+from .errors import in_progress, invalid, key_reused, ledger_unavailable
 from .gateway import Charge
 from .ledger import Claim, Ledger, NewPayment, Standing
 from .orders import new_order_id
@@ -53,7 +53,7 @@ class Payments:
             return self._pay(attempt, request, key)
         except LedgerUnavailable as error:
             log.error("the ledger cannot be used: %s", error)
-            raise unavailable("ledger_unavailable", "Payments cannot be recorded at the moment") from error
+            raise ledger_unavailable() from error
 
     def _pay(self, attempt: Attempt, request: PaymentRequest, key: Claim | None) -> Answer:
         deadline = time.monotonic() + self._patience
@@ -70,7 +70,9 @@ class Payments:
         claim = key or idempotency.by_cart(attempt.session_id, cart, self._duplicate_window)
         charge = Charge(new_order_id(), cart.total, self._currency, request.payment_method)
         draft = orders.draft(charge, attempt.session_id, cart)
-        payment = NewPayment(charge.order_id, attempt.session_id, charge.amount, charge.currency, draft)
+        payment = NewPayment(
+            charge.order_id, attempt.session_id, charge.amount, charge.currency, draft, context.traceparent()
+        )
         if standing := self._ledger.open(payment, claim):
             return self._repeat(attempt, claim, standing, deadline)
         attempt.order_id = charge.order_id

@@ -27,8 +27,8 @@ from sqlalchemy import URL, Connection, Engine, Insert, NullPool, Table, create_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from . import migrations, threads
-from .database import TIMEOUT, LedgerUnavailable
+from . import counting, migrations, threads
+from .database import TIMEOUT, Counted, LedgerUnavailable
 from .settings import SettingsError
 
 _CONNECTIONS = 4  # of one process, beside the one that it stands for election with
@@ -84,6 +84,7 @@ class Postgresql:
                 f"PAYMENT_LEDGER_URL is wrong behind the ?: write libpq's options ({_reason(error)})"
             ) from error
         self._migrated = False
+        self._sweep = counting.Sweep()
         self._start = threading.Lock()
         self._workers: _Workers | None = None
         self._wake_asked = False
@@ -110,6 +111,15 @@ class Postgresql:
 
     def read(self, operation: Callable[[Connection], T]) -> T:
         return self._ask(self._reading, operation).wait()
+
+    def count(self, windows: dict[str, float]) -> dict[str, Counted]:
+        # The server's clock: the hosts' may differ. Without a transaction, and in a table that is not logged, it waits
+        # for one answer of the server and not for the disk.
+        query = text(counting.statement(len(windows), now="extract(epoch FROM statement_timestamp())"))
+        rows = self.read(lambda connection: connection.execute(query, counting.parameters(windows)).all())
+        if self._sweep.is_due():
+            self._ask(self._reading, _sweep)
+        return counting.counted(rows)
 
     def insert_new(self, table: Table) -> Insert:
         # SQLAlchemy keeps the row count of an INSERT only when it is asked to.
@@ -271,6 +281,12 @@ class _Elected:
             return self._connection.execute(query, parameters or None)
         finally:
             timer.cancel()
+
+
+def _sweep(connection: Connection) -> None:
+    """Remove windows that have ended, and wait for no request that begins one of them anew."""
+    ended = "SELECT key FROM rates WHERE expires < extract(epoch FROM now()) FOR UPDATE SKIP LOCKED"
+    connection.execute(text(f"DELETE FROM rates WHERE key IN ({ended})"))
 
 
 def _may_be_repeated(error: DBAPIError) -> bool:

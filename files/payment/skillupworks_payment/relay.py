@@ -17,7 +17,7 @@ from pika.exceptions import ChannelClosedByBroker
 from pika.frame import Method
 from pika.spec import Basic
 
-from . import amqp, threads
+from . import amqp, metrics, threads
 from .database import LedgerUnavailable
 from .ledger import Event, Ledger
 from .settings import Settings
@@ -50,6 +50,7 @@ class Relay:
             session = _Session(self._ledger, self._parameters, self._queue)
             waker = threads.start("relay-waker", _pass_on, session, stop, wait, holds)
             problem = session.run()
+            metrics.relay_connected.set(0)
             session.ended.set()
             waker.join()
             session.dispose()
@@ -182,6 +183,7 @@ class _Session:
     def _prepare(self, channel: Channel) -> None:
         def ready(_: Method) -> None:
             self._channel = channel
+            metrics.relay_connected.set(1)
             self._publish()
 
         channel.add_on_return_callback(self._on_returned)
@@ -219,6 +221,7 @@ class _Session:
                 app_id="payment",
                 content_type="application/json",
                 delivery_mode=pika.DeliveryMode.Persistent,
+                headers={"traceparent": event.traceparent} if event.traceparent else None,
                 message_id=event.order_id,
                 timestamp=int(event.created_at),
                 type="order.paid",

@@ -40,6 +40,7 @@ payments = Table(
     Column("finished_at", Float(53)),
     Column("checks", Integer, nullable=False, server_default=text("0")),  # how often a closed one was looked into again
     Column("gateway_order_id", String(64), unique=True),  # the order at the gateway that a customer can pay for
+    Column("traceparent", String(55)),  # W3C Trace Context, for the order event
 )
 
 claims = Table(

@@ -1,5 +1,6 @@
 """A server for the service in one process: cheroot's threads instead of uWSGI's workers."""
 
+import logging
 import signal
 import threading
 
@@ -7,6 +8,8 @@ from cheroot.wsgi import Server
 from flask import Flask
 
 from .settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def serve(app: Flask, settings: Settings) -> None:
@@ -19,6 +22,7 @@ def serve(app: Flask, settings: Settings) -> None:
         timeout=4,
         shutdown_timeout=30,
     )
+    server.error_log = _log_error
     server.keep_alive_conn_limit = 0  # at a stop, a kept connection could be closed just as a request arrives on it
 
     stop_signals = {signal.SIGTERM, signal.SIGINT}
@@ -32,3 +36,7 @@ def serve(app: Flask, settings: Settings) -> None:
     stopper.start()
     server.start()
     stopper.join()
+
+
+def _log_error(message: str = "", level: int = logging.ERROR, traceback: bool = False) -> None:
+    log.log(level, "%s", message.strip(), exc_info=traceback)

@@ -1,5 +1,6 @@
 """Settings: read from the environment once, checked, and immutable from then on. README.md lists the variables."""
 
+import ipaddress
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,6 +34,17 @@ class RazorpayKeys:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """So many requests in so many seconds."""
+
+    requests: int
+    seconds: int
+
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything the service can be told. Times are in seconds."""
 
@@ -59,7 +71,11 @@ class Settings:
     bind: str
     port: int
     threads: int
+    rate_session: Rate | None
+    rate_client: Rate | None
+    trusted_proxies: tuple[Network, ...]
     log_dir: Path | None
+    shared_dir: Path | None
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
@@ -94,7 +110,11 @@ class Settings:
             bind=read.host("PAYMENT_BIND", "0.0.0.0"),
             port=read.port("PAYMENT_PORT", 8084),
             threads=read.integer("PAYMENT_THREADS", 8, 1, 256),
+            rate_session=read.rate("PAYMENT_RATE_SESSION", "30/60s"),
+            rate_client=read.rate("PAYMENT_RATE_CLIENT", "600/60s"),
+            trusted_proxies=read.networks("PAYMENT_TRUSTED_PROXIES"),
             log_dir=read.directory("PAYMENT_LOG_DIR"),
+            shared_dir=read.directory("PROMETHEUS_MULTIPROC_DIR"),
         )
 
 
@@ -151,6 +171,20 @@ class _Reader:
         if value in _OTHER_MINOR_UNITS.split():
             raise SettingsError(f"{name} is {value}: write {wanted}")
         return value
+
+    def rate(self, name: str, default: str) -> Rate | None:
+        wanted = f"requests and seconds such as {default}, or unlimited"
+        value = self.matching(name, default, r"[1-9][0-9]{0,5}/[1-9][0-9]{0,4}s|unlimited", wanted)
+        return None if value == "unlimited" else Rate(*map(int, value.removesuffix("s").split("/")))
+
+    def networks(self, name: str) -> tuple[Network, ...]:
+        value = self._environ.get(name, "")
+        try:
+            return tuple(ipaddress.ip_network(each.strip()) for each in value.split(",") if each.strip())
+        except ValueError as error:
+            raise SettingsError(
+                f"{name} is {value!r}: write IP addresses or networks such as 10.0.0.5,10.1.0.0/24 ({error})"
+            ) from error
 
     def directory(self, name: str) -> Path | None:
         value = self._environ.get(name)

@@ -23,7 +23,8 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from . import migrations, threads
-from .database import TIMEOUT, LedgerUnavailable
+from .counting import LocalCounts
+from .database import TIMEOUT, Counted, LedgerUnavailable
 from .settings import SettingsError
 
 _LARGEST_GROUP = 64  # operations in one transaction
@@ -40,6 +41,7 @@ class Sqlite:
         self._start = threading.Lock()
         self._writer: _Writer | None = None
         self._pipe: int | None = None
+        self._counts = LocalCounts(f"{path}-rates")
         self._reading = create_engine(
             f"sqlite:///{path}", isolation_level="AUTOCOMMIT", connect_args={"timeout": TIMEOUT}, max_overflow=-1
         )
@@ -52,6 +54,7 @@ class Sqlite:
         try:
             with _Turn(self._path) as turn, turn.taken(), engine.begin() as connection:
                 migrations.upgrade(connection)
+                self._counts.prepare()
         except (OSError, SQLAlchemyError) as error:
             reason = getattr(error, "orig", None) or error
             raise SettingsError(
@@ -73,6 +76,9 @@ class Sqlite:
                 return operation(connection)
         except SQLAlchemyError as error:
             raise LedgerUnavailable(str(getattr(error, "orig", error))) from error
+
+    def count(self, windows: dict[str, float]) -> dict[str, Counted]:
+        return self._counts.count(windows)
 
     def insert_new(self, table: Table) -> Insert:
         return insert(table).on_conflict_do_nothing()

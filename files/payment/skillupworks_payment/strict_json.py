@@ -6,11 +6,15 @@ from typing import Any
 
 
 class InvalidJson(ValueError):
-    """The text is not JSON; `field` is the repeated name when that is what is wrong."""
+    """The text is not JSON; the message has nothing of it."""
 
-    def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field
+
+class RepeatedName(InvalidJson):
+    """An object has two fields of one `name`, which the message does not say."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__("a name is given twice")
+        self.name = name
 
 
 def parse(text: bytes) -> Any:
@@ -45,7 +49,9 @@ def _decimal(digits: str) -> Decimal | float:
 def _with_unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) != len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)[:64]
-        raise InvalidJson(f"{repeated} is given twice", field=repeated)
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise RepeatedName(name)
+            seen.add(name)
     return document

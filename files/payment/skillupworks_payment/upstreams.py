@@ -14,7 +14,7 @@ import urllib3
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 from urllib3.exceptions import HTTPError, ProtocolError
 
-from . import metrics, money, strict_json
+from . import context, metrics, money, strict_json
 from .errors import empty_cart, unavailable, unknown_session
 from .settings import Endpoint, Settings
 from .validation import Quantity, Sku, first_problem
@@ -74,8 +74,9 @@ class Upstreams:
         what cannot be used: a cart that does not add up is the Cart service's fault and not the client's.
         """
         deadline = time.monotonic() + self._longest
-        user = self._threads.submit(self._user.get, session_id)
-        cart = self._threads.submit(self._cart.get, session_id)
+        headers = context.trace_headers()
+        user = self._threads.submit(self._user.get, session_id, headers)
+        cart = self._threads.submit(self._cart.get, session_id, headers)
         if _result(user, "User", deadline) is None:
             raise unknown_session()
         answer = _result(cart, "Cart", deadline)
@@ -98,23 +99,23 @@ class _Service:
             endpoint.host, endpoint.port, timeout=timeout, maxsize=connections, retries=False
         )
 
-    def get(self, session_id: str) -> bytes | None:
+    def get(self, session_id: str, headers: dict[str, str]) -> bytes | None:
         """The body of a 200, None for a 404; _Failed for anything else."""
         path = self._path.replace("{session_id}", quote(session_id, safe=""))
         with metrics.upstream_call(self._name):
             try:
-                status, body = self._exchange(path)
+                status, body = self._exchange(path, headers)
             except ProtocolError:
                 # Most likely a kept connection that the other side closed at this moment. A GET may be repeated.
-                status, body = self._exchange(path)
+                status, body = self._exchange(path, headers)
         if status == 404:
             return None
         if status != 200:
             raise _Failed(f"answered {status}")
         return body
 
-    def _exchange(self, path: str) -> tuple[int, bytes]:
-        response = self._pool.request("GET", path, redirect=False, preload_content=False)
+    def _exchange(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
+        response = self._pool.request("GET", path, headers=headers, redirect=False, preload_content=False)
         body = response.read(_MAX_ANSWER_BYTES + 1)
         if len(body) > _MAX_ANSWER_BYTES:
             response.close()

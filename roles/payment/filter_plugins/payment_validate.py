@@ -133,6 +133,33 @@ def ledger_problem(url: str, password: str) -> str | None:
     return None
 
 
+def payment_address(hostvars: dict) -> str:
+    """The address of a host; localhost by its number, since connections do not come from names."""
+    address = str(hostvars.get("ansible_host", hostvars["inventory_hostname"]))
+    return "127.0.0.1" if address == "localhost" else address
+
+
+def rate_problems(settings: dict) -> list[str]:
+    """Check how many requests are allowed, and whose word counts for who makes them."""
+    problems = [
+        f"{name} is {settings[name]!r}. Write requests and seconds such as 30/60s, or unlimited."
+        for name in ("payment_rate_session", "payment_rate_client")
+        if not re.fullmatch(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,4}s|unlimited", str(settings[name]))
+    ]
+    proxies = settings["payment_trusted_proxies"]
+    if not isinstance(proxies, list):
+        return [*problems, f"payment_trusted_proxies is {proxies!r}. Write a list of addresses and networks."]
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(str(proxy))
+        except ValueError as error:
+            problems.append(
+                f"payment_trusted_proxies: {error}. Write the addresses and networks that the frontend connects from, "
+                "for example 172.31.19.140 or 172.31.16.0/20."
+            )
+    return problems
+
+
 def artifact_problems(settings: dict) -> list[str]:
     """Check where the release comes from, and that it is pinned."""
     url = str(settings["payment_artifact_url"])
@@ -213,6 +240,7 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
     problems += razorpay_problems(settings)
     if problem := ledger_problem(str(settings["payment_ledger_url"]), str(settings["payment_ledger_password"])):
         problems.append(problem)
+    problems += rate_problems(settings)
     problems += artifact_problems(settings)
     return [f"{file_of(problem, inventory_file)}: {problem}" for problem in problems]
 
@@ -222,6 +250,7 @@ class FilterModule:
 
     def filters(self) -> dict:
         return {
+            "payment_address": payment_address,
             "payment_inventory_problems": payment_inventory_problems,
             "payment_setting_problems": payment_setting_problems,
         }

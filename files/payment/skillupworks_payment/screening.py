@@ -1,0 +1,71 @@
+"""What no body may have, whatever its fields mean: more of anything than a cart can need, or card data."""
+
+from decimal import Decimal
+from typing import Any
+
+from . import card_data
+from .errors import PaymentError, invalid
+
+DEEPEST = 16  # objects and lists in each other
+MOST_VALUES = 10_000
+LONGEST_NAME = 128
+LONGEST_STRING = 4096
+
+_CARD_DATA = "must not be here: it is, or looks like, card data, which this service does not take"
+
+
+def screen(document: dict[str, Any]) -> None:
+    """PaymentError 400 naming a field that may not be; the answer has names of the body, and none of its values.
+
+    `sku` of an item may be any number, as a barcode is one: it is compared with the cart's and goes nowhere. So
+    may `razorpaySignature`, whose hex digits have a card's number in them by chance once in 250: a pattern checks it.
+    """
+    values = [("", document, 1)]
+    seen = 0
+    while values:
+        path, value, depth = values.pop()
+        seen += 1
+        if isinstance(value, dict | list) and depth > DEEPEST:
+            raise invalid(path, f"{path}: must not be nested deeper than {DEEPEST} levels")
+        if seen + len(values) > MOST_VALUES:
+            raise invalid(None, f"Body must not have more than {MOST_VALUES} values")
+        if isinstance(value, dict):
+            for name, inner in value.items():
+                check_name(path, name)
+                values.append((f"{path}.{name}" if path else name, inner, depth + 1))
+        elif isinstance(value, list):
+            values += [(f"{path}[{index}]", inner, depth + 1) for index, inner in enumerate(value)]
+        elif isinstance(value, str):
+            if len(value) > LONGEST_STRING:
+                raise invalid(path, f"{path}: must not be longer than {LONGEST_STRING} characters")
+            if card_data.in_text(value) and not _may_be_any_number(path):
+                raise card_data_sent(path)
+        elif isinstance(value, int | Decimal) and card_data.in_text(_plain(value)):
+            raise card_data_sent(path)
+
+
+def check_name(path: str, name: str) -> None:
+    """PaymentError 400 for a field's name that may not be; one that is itself a card's number is not said again."""
+    if card_data.in_text(name):
+        raise card_data_sent(path or None, subject="The name of a field")
+    if len(name) > LONGEST_NAME:
+        raise invalid(path or None, f"Names of fields must not be longer than {LONGEST_NAME} characters")
+    if card_data.is_name(name):
+        raise card_data_sent(f"{path}.{name}" if path else name)
+
+
+def card_data_sent(field: str | None, subject: str | None = None) -> PaymentError:
+    """400: there is card data in `field`."""
+    return PaymentError(400, "card_data", f"{subject or field} {_CARD_DATA}", field=field)
+
+
+def _may_be_any_number(path: str) -> bool:
+    is_sku = path.startswith("items[") and path.endswith("].sku") and path.count(".") == 1
+    return is_sku or path == "razorpaySignature"
+
+
+def _plain(number: int | Decimal) -> str:
+    """The digits before the point; nothing of a number that is longer than any card's."""
+    if isinstance(number, Decimal):
+        return f"{number:.0f}" if number.is_finite() and number.adjusted() < 19 else ""
+    return str(number)
