@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+APP = ROOT / "files" / "payment"
 sys.path.append(str(ROOT / "tests"))
 
 import resolved_inventory  # noqa: E402
@@ -30,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class Table:
-    """What each load saw, shown at the end and written to results/releases.json."""
+    """What each load saw, shown at the end, and written to results/releases.json beside what other scenarios saw."""
 
     def __init__(self) -> None:
         self._rows: list[dict[str, object]] = []
@@ -45,8 +46,11 @@ class Table:
         terminalreporter.section("releases under load")
         for row in self._rows:
             terminalreporter.write_line("{scenario:<40} {requests:>8} {failed:>6} {longest_s:>8}".format(**row))
-        (ROOT / "results").mkdir(exist_ok=True)
-        (ROOT / "results" / "releases.json").write_text(json.dumps(self._rows, indent=2) + "\n")
+        file = ROOT / "results" / "releases.json"
+        file.parent.mkdir(exist_ok=True)
+        seen = {row["scenario"]: row for row in self._rows}
+        others = [row for row in (json.loads(file.read_text()) if file.exists() else []) if row["scenario"] not in seen]
+        file.write_text(json.dumps(others + self._rows, indent=2) + "\n")
 
 
 def ask(url: str, body: object = None, **headers: str) -> dict[str, object]:
@@ -55,6 +59,11 @@ def ask(url: str, body: object = None, **headers: str) -> dict[str, object]:
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"} | headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def releases(host: object, settings: dict[str, object]) -> set[str]:
+    """The ids of the releases that lie on the host."""
+    return set(host.check_output(f"ls {settings['payment_root']}/releases").split())
 
 
 @dataclass(frozen=True)
@@ -108,15 +117,15 @@ def wheels() -> Path:
 
 @pytest.fixture(scope="session")
 def source(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Callable[..., dict[str, str]]:
-    """Variables that deploy the bundled app under another version; `program` goes to the end of its payment.py."""
+    """Variables that deploy the bundled app under another version, with `program` before what its payment.py does."""
 
     def changed(version: str, program: str = "") -> dict[str, str]:
         app = tmp_path_factory.mktemp("source") / "payment"
-        shutil.copytree(ROOT / "files" / "payment", app)
+        shutil.copytree(APP, app)
         shutil.copytree(wheels, app / "wheels")
         (app / "VERSION").write_text(f"{version}\n")
-        with (app / "payment.py").open("a") as payment:
-            payment.write(program)
+        payment = app / "payment.py"
+        payment.write_text(f"{program}\n{payment.read_text()}")
         return {"__payment_bundle_source": str(app)}
 
     return changed
@@ -136,6 +145,13 @@ def url(settings: dict[str, object]) -> str:
 def release(url: str) -> Callable[[], str]:
     """The id of the release that serves."""
     return lambda: ask(f"{url}/live")["release"]
+
+
+@pytest.fixture(scope="module")
+def order_of(url: str) -> Callable[[], str]:
+    """Pay, always with one key: the id of the order, which is the same as long as the ledger is."""
+    key = {"Idempotency-Key": "kept through releases"}
+    return lambda: ask(f"{url}/pay/demo-kept", {}, **key)["orderId"]
 
 
 @pytest.fixture
