@@ -157,13 +157,15 @@ def order_of(url: str) -> Callable[[], str]:
 @pytest.fixture
 def under_load(
     settings: dict[str, object], record_property: Callable[[str, object], None]
-) -> Callable[[str], Iterator[Load]]:
+) -> Callable[..., Iterator[Load]]:
+    """No request may fail meanwhile, except in ways that match `unless`."""
+
     @contextmanager
-    def load(scenario: str) -> Iterator[Load]:
+    def load(scenario: str, unless: str = "(?!)") -> Iterator[Load]:
         with Load(settings["ansible_host"], settings["payment_port"]) as running:
             yield running
         record_property("load", running.row(scenario))
-        assert running.failed() == []
+        assert [answer for answer in running.failed() if not re.match(unless, str(answer.status))] == []
         assert len(running.answers) > 50
 
     return load

@@ -81,7 +81,8 @@ def test_the_guide_by_hand(guides_zip, host, settings):
 
 
 def test_it_is_adopted(play, source, host, settings, release, under_load):
-    with under_load("adoption of an installation by hand"):
+    # The guide's unit resets what is in flight when it ends, and its port is closed until systemd has opened it.
+    with under_load("adoption of an installation by hand", unless="Connection(Refused|Reset)Error|RemoteDisconnected"):
         played = play("site.yml", **source("1.0.0"))
         assert played.code == 0, played.output
     assert release().startswith("1.0.0-")
