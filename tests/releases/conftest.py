@@ -1,5 +1,6 @@
 """Runs the shipped playbooks against test hosts, and load beside them. Not for a live fleet."""
 
+import fcntl
 import json
 import os
 import re
@@ -48,6 +49,11 @@ class Table:
             terminalreporter.write_line("{scenario:<40} {requests:>8} {failed:>6} {longest_s:>8}".format(**row))
         file = ROOT / "results" / "releases.json"
         file.parent.mkdir(exist_ok=True)
+        with file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._write(file)
+
+    def _write(self, file: Path) -> None:
         seen = {row["scenario"]: row for row in self._rows}
         others = [row for row in (json.loads(file.read_text()) if file.exists() else []) if row["scenario"] not in seen]
         file.write_text(json.dumps(others + self._rows, indent=2) + "\n")
