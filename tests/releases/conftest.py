@@ -1,134 +1,19 @@
-"""Runs the shipped playbooks against test hosts, and load beside them. Not for a live fleet."""
+"""The life of one payment host, which is asked directly."""
 
-import json
-import os
-import re
-import shutil
-import signal
-import subprocess
 import sys
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests"))
+sys.path.append(str(Path(__file__).parents[1]))
 
-import resolved_inventory  # noqa: E402
-
-from load import Load  # noqa: E402
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.given_inventory = config.getoption("ansible_inventory")
-    resolved_inventory.use(config)
-    config.pluginmanager.register(Table())
-
-
-class Table:
-    """What each load saw, shown at the end and written to results/releases.json."""
-
-    def __init__(self) -> None:
-        self._rows: list[dict[str, object]] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call":
-            self._rows += [value for name, value in report.user_properties if name == "load"]
-
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        if not self._rows:
-            return
-        terminalreporter.section("releases under load")
-        for row in self._rows:
-            terminalreporter.write_line("{scenario:<40} {requests:>8} {failed:>6} {longest_s:>8}".format(**row))
-        (ROOT / "results").mkdir(exist_ok=True)
-        (ROOT / "results" / "releases.json").write_text(json.dumps(self._rows, indent=2) + "\n")
-
-
-def ask(url: str, body: object = None, **headers: str) -> dict[str, object]:
-    """The document that comes of a GET or, with a body, a POST; urllib's HTTPError unless it succeeds."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"} | headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-@dataclass(frozen=True)
-class Played:
-    """One run of a playbook; `recap` counts what it did on the payment host."""
-
-    code: int
-    output: str
-
-    @property
-    def recap(self) -> dict[str, int]:
-        line = re.search(r"^payment-1 +: (.*)$", self.output, re.MULTILINE)[1]
-        return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
+from playing import ask, loaded, play, pytest_configure, settings, source, wheels  # noqa: F401
 
 
 @pytest.fixture(scope="module")
-def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:  # of a host: it keeps the tests' order
-    """Run a playbook with the variables given as keywords; with `kill_at`, kill it -9 as soon as that task begins."""
-    plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "PYTHONUNBUFFERED": "1"}
-    environment = os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-
-    def run(playbook: str, kill_at: str | None = None, **variables: object) -> Played:
-        command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
-        command += [f"--inventory={request.config.given_inventory}", f"--extra-vars={json.dumps(variables)}"]
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if kill_at and re.match(rf"TASK \[.*\b{re.escape(kill_at)}\]", line):
-                os.killpg(process.pid, signal.SIGKILL)
-        return Played(process.wait(), "".join(lines))
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def wheels() -> Path:
-    """What the app requires, ready to be installed."""
-    built = subprocess.run([ROOT / "scripts/wheels/build.sh"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
-    return Path(built.stdout.strip())
-
-
-@pytest.fixture(scope="session")
-def source(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Callable[..., dict[str, str]]:
-    """Variables that deploy the bundled app under another version; `program` goes to the end of its payment.py."""
-
-    def changed(version: str, program: str = "") -> dict[str, str]:
-        app = tmp_path_factory.mktemp("source") / "payment"
-        shutil.copytree(ROOT / "files" / "payment", app)
-        shutil.copytree(wheels, app / "wheels")
-        (app / "VERSION").write_text(f"{version}\n")
-        with (app / "payment.py").open("a") as payment:
-            payment.write(program)
-        return {"__payment_bundle_source": str(app)}
-
-    return changed
-
-
-@pytest.fixture(scope="module")
-def settings(host: object) -> dict[str, object]:
-    return host.ansible.get_variables()
-
-
-@pytest.fixture(scope="module")
-def url(settings: dict[str, object]) -> str:
+def url(settings: dict[str, object]) -> str:  # noqa: F811
     return f"http://{settings['ansible_host']}:{settings['payment_port']}"
 
 
@@ -139,15 +24,5 @@ def release(url: str) -> Callable[[], str]:
 
 
 @pytest.fixture
-def under_load(
-    settings: dict[str, object], record_property: Callable[[str, object], None]
-) -> Callable[[str], Iterator[Load]]:
-    @contextmanager
-    def load(scenario: str) -> Iterator[Load]:
-        with Load(settings["ansible_host"], settings["payment_port"]) as running:
-            yield running
-        record_property("load", running.row(scenario))
-        assert running.failed() == []
-        assert len(running.answers) > 50
-
-    return load
+def under_load(url: str, record_property: Callable[[str, object], None]) -> Callable[[str], AbstractContextManager]:
+    return lambda scenario: loaded(record_property, scenario, url)
