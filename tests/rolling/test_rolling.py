@@ -27,7 +27,7 @@ def drained(host):
 
 def marked_down(played):
     """The payment hosts that a run took out at the frontend, in that order."""
-    tasks = re.findall(r"TASK \[payment_route : Mark its server as down\] \**\n((?:\w+: .*\n)*)", played.output)
+    tasks = re.findall(r"TASK \[payment_route : Mark its server as down\].*?\n\n", played.output, re.DOTALL)
     return re.findall(r"changed: \[(\S+) -> frontend-1", "".join(tasks))
 
 
