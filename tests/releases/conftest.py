@@ -10,7 +10,7 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,28 +74,28 @@ def releases(host: object, settings: dict[str, object]) -> set[str]:
 
 @dataclass(frozen=True)
 class Played:
-    """One run of a playbook; `recap` counts what it did on the payment host."""
+    """One run of a playbook."""
 
     code: int
     output: str
 
-    @property
-    def recap(self) -> dict[str, int]:
-        line = re.search(r"^payment-1 +: (.*)$", self.output, re.MULTILINE)[1]
+    def recap(self, host: str) -> dict[str, int]:
+        """How many tasks of `host` were ok, changed, failed and so on."""
+        line = re.search(rf"^{host} +: (.*)$", self.output, re.MULTILINE)[1]
         return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
 
 
 @pytest.fixture(scope="module")
 def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:  # of a host: it keeps the tests' order
-    """Run a playbook with the variables given as keywords; with `kill_at`, kill it -9 as soon as that task begins."""
+    """Run a playbook, with variables as keywords; with `kill_at`, kill it -9 as soon as that task begins."""
     plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "PYTHONUNBUFFERED": "1"}
     environment = os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
 
-    def run(playbook: str, kill_at: str | None = None, **variables: object) -> Played:
+    def run(playbook: str, *arguments: str, kill_at: str | None = None, **variables: object) -> Played:
         command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
         command += [f"--inventory={request.config.given_inventory}", f"--extra-vars={json.dumps(variables)}"]
         process = subprocess.Popen(
-            command,
+            [*command, *arguments],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -147,6 +147,12 @@ def url(settings: dict[str, object]) -> str:
     return f"http://{settings['ansible_host']}:{settings['payment_port']}"
 
 
+@pytest.fixture(scope="module")
+def entrance(url: str) -> str:
+    """Where clients ask."""
+    return url
+
+
 @pytest.fixture
 def release(url: str) -> Callable[[], str]:
     """The id of the release that serves."""
@@ -162,13 +168,13 @@ def order_of(url: str) -> Callable[[], str]:
 
 @pytest.fixture
 def under_load(
-    settings: dict[str, object], record_property: Callable[[str, object], None]
-) -> Callable[..., Iterator[Load]]:
+    entrance: str, record_property: Callable[[str, object], None]
+) -> Callable[..., AbstractContextManager[Load]]:
     """No request may fail meanwhile, except in ways that match `unless`."""
 
     @contextmanager
     def load(scenario: str, unless: str = "(?!)") -> Iterator[Load]:
-        with Load(settings["ansible_host"], settings["payment_port"]) as running:
+        with Load(entrance) as running:
             yield running
         record_property("load", running.row(scenario))
         assert [answer for answer in running.failed() if not re.match(unless, str(answer.status))] == []
