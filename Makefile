@@ -30,6 +30,9 @@ soak: .setup-controller .setup-app ## The app's fault scenarios in random order,
 test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or one: SCENARIO=default
 	@scripts/test.py roles $(SCENARIO)
 
+bench-first: .setup-controller .setup-testbed ## Time a first deployment, with wheels beside compiling: ROUNDS=3
+	@bench/first_deployment.py --rounds $(or $(ROUNDS),3)
+
 verify: .setup-controller ## Check the hosts of INVENTORY=inventories/production
 	@ansible-playbook --inventory $(INVENTORY) playbooks/verify.yml
 
@@ -54,4 +57,4 @@ SETUPS := .setup-controller .setup-app .setup-testbed
 $(SETUPS): .setup-%:
 	@scripts/setup.sh $*
 
-.PHONY: help demo demo-down test lint test-app test-roles soak verify bundle publish lock clean $(SETUPS)
+.PHONY: help demo demo-down test lint test-app test-roles soak bench-first verify bundle publish lock clean $(SETUPS)

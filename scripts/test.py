@@ -2,19 +2,22 @@
 """Run the tests by stage:  test.py lint app roles [SCENARIO ...]
 
 A stage's checks are what its own runner counts. The last line sums them up, and the exit code is 0 only when all
-stages passed and every stage did test something. Reports lie in results/, one JUnit file a stage.
+stages passed and every stage did test something. Reports lie in results/, one JUnit file a stage. Scenarios run two at
+a time, as each has hosts of its own; what one says is shown when it ends.
 """
 
 import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
+LANES = 2
 LINTERS = {
     "yamllint": ["yamllint", "--strict", "."],
     "ansible-lint": ["ansible-lint", "-q"],
@@ -32,15 +35,24 @@ class Result(NamedTuple):
     seconds: float
 
 
-def run(stage: str, command: list[str], report: Path | None = None) -> Result:
-    """Run one command, and count the tests in its JUnit report, or the command itself where it writes none."""
-    print(f"\n=== {stage}: {' '.join(command)}", flush=True)
+def run(stage: str, command: list[str], report: Path | None = None, aside: bool = False) -> Result:
+    """Run one command, and count the tests in its JUnit report, or the command itself where it writes none.
+
+    What a command says that runs `aside` another one is shown at its end.
+    """
+    headline = f"\n=== {stage}: {' '.join(command)}"
+    print(headline, flush=True)
     environment = os.environ | {"PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
     if report:
         report.unlink(missing_ok=True)
         environment["PYTEST_ADDOPTS"] = f"--junitxml={report}"
     started = time.monotonic()
-    succeeded = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL).returncode == 0
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if aside else {}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, **output)
+    succeeded = ended.returncode == 0
+    if aside:
+        sys.stdout.buffer.write(f"{headline}\n".encode() + ended.stdout)
+        sys.stdout.flush()
     passed, failed = count(report) if report else (int(succeeded), int(not succeeded))
     if not succeeded or not passed:
         failed = max(failed, 1)
@@ -68,16 +80,24 @@ def stages(names: list[str]) -> list[Result]:
             command = [".venv-app/bin/pytest", "--numprocesses=2", "--dist=loadfile", "tests/app"]
             results.append(run("app", command, RESULTS / "app.xml"))
         elif name == "roles":
-            scenarios = [path.parent.name for path in sorted(ROOT.glob("molecule/*/molecule.yml"))]
-            results += [scenario(name) for name in scenarios]
+            first, *others = sorted((path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")), key=order)
+            results.append(scenario(first))
+            with ThreadPoolExecutor(LANES) as lanes:
+                results += lanes.map(lambda name: scenario(name, aside=True), others)
         else:
             results.append(scenario(name))
     return results
 
 
-def scenario(name: str) -> Result:
+def order(scenario: str) -> tuple[bool, str]:
+    """The default scenario comes first and alone: it makes what the others share, such as the image of their hosts."""
+    return scenario != "default", scenario
+
+
+def scenario(name: str, aside: bool = False) -> Result:
     """Run one Molecule scenario."""
-    return run(f"molecule {name}", ["molecule", "test", "--scenario-name", name], RESULTS / f"molecule-{name}.xml")
+    command = ["molecule", "test", "--scenario-name", name]
+    return run(f"molecule {name}", command, RESULTS / f"molecule-{name}.xml", aside)
 
 
 def main() -> int:

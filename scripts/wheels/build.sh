@@ -9,9 +9,10 @@ image=$("$root/testbed/image.sh")
 inputs=("$root/files/payment/requirements.txt" requirements.txt in_container.sh)
 cache=$root/.cache/wheels
 wheels=$cache/$({ echo "$image" && cat "${inputs[@]}"; } | sha256sum | cut --characters=1-12)
+mkdir --parents "$cache"
+exec {lock}>"$cache/lock" && flock "$lock" # two that need them at once build them once
 if [[ ! -d $wheels ]]; then
     echo "wheels: building them in $image (some minutes)" >&2
-    mkdir --parents "$cache"
     partial=$(mktemp --directory --tmpdir="$cache")
     trap 'rm --recursive --force "$partial"' EXIT
     chmod 755 "$partial"

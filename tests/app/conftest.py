@@ -122,10 +122,7 @@ def ini(tmp_path_factory: pytest.TempPathFactory) -> str:
             *("--module-name", "ansible.builtin.template"),
             *("--args", f"src={role / 'templates' / 'payment.ini.j2'} dest={target}"),
             *("--extra-vars", f"@{role / 'defaults' / 'main.yml'}"),
-            *(
-                "--extra-vars",
-                f"payment_bind_address=127.0.0.1 payment_port=@PORT@ ansible_python_interpreter={sys.executable}",
-            ),
+            *("--extra-vars", f"ansible_python_interpreter={sys.executable}"),
         ],
         cwd=ROOT,
         check=True,

@@ -51,7 +51,7 @@ class Service:
             **environment,
         }
         if runtime == "uwsgi":
-            (directory / "payment.ini").write_text(ini.replace("@PORT@", str(self.port)))
+            (directory / "payment.ini").write_text(ini)
             self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.metrics_directory)
             self._command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
         else:

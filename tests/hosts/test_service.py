@@ -9,8 +9,9 @@ UNIT = """\
 [Unit]
 Description=skillupworks Payment Service
 Wants=network-online.target
+After=network-online.target
 Requires=payment.socket
-After=network-online.target payment.socket
+After=payment.socket
 # Never give up: what keeps it from starting may pass.
 StartLimitIntervalSec=0
 
@@ -24,6 +25,7 @@ Environment=USER_HOST={payment_user_host}
 Environment=USER_PORT={payment_user_port}
 Environment=AMQP_HOST={payment_amqp_host}
 Environment=AMQP_USER={payment_amqp_user}
+Environment=PAYMENT_BIND={payment_bind_address}
 Environment=PAYMENT_PORT={payment_port}
 Environment=PAYMENT_GATEWAY={payment_gateway}
 Environment=PAYMENT_AMQP_PORT={payment_amqp_port}
@@ -79,7 +81,6 @@ RuntimeDirectory=payment
 Type=notify
 ExecStart={payment_link}/venv/bin/uwsgi --ini {payment_link}/payment.ini""",
     "python": """\
-Environment=PAYMENT_BIND={payment_bind_address}
 ExecStart={payment_link}/venv/bin/python {payment_link}/payment.py""",
 }
 
@@ -209,7 +210,6 @@ def test_uwsgi_is_configured_from_the_inventory(host, settings):
     ini = host.file(f"{settings['payment_config_dir']}/payment.ini").content_string.splitlines()
     assert f"processes = {settings['payment_processes']}" in ini
     assert f"threads = {settings['payment_threads']}" in ini
-    assert f"socket = {settings['payment_bind_address']}:{settings['payment_port']}" in ini
 
 
 def test_logs_are_rotated(host):

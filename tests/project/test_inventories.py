@@ -102,6 +102,7 @@ def test_no_hosts_at_all(inventory, run_site):
     ("setting", "said"),
     [
         ("payment_port: 99999", "payment_port is 99999, which is not from 1024 to 65535"),
+        ("payment_trial_port: 8084", "payment_trial_port is payment_port. Write another one"),
         ("payment_port: 80", "payment_port is 80, which is not from 1024 to 65535"),
         ("payment_cart_port: http", "payment_cart_port is 'http', which is no port"),
         ("payment_cart_host: 10.0.0.300", "payment_cart_host is 10.0.0.300, which is no IPv4 address"),

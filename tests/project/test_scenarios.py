@@ -33,7 +33,7 @@ def written(folder):
 def test_a_scenario_collects_every_test_of_its_tree(scenario):
     verifier = BASE["verifier"] | load(scenario / "molecule.yml").get("verifier", {})
     folder = (scenario / verifier["directory"]).resolve()
-    assert len(written(folder)) > 10
+    assert written(folder)
     assert collected(folder) == written(folder)
 
 

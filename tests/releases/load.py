@@ -1,10 +1,11 @@
-"""A steady load on one host: every answer but 200 is a failed request, and so is none."""
+"""A steady load on one address: every answer but 200 is a failed request, and so is none."""
 
 import http.client
 import itertools
 import threading
 import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 _INTERVAL = 0.02  # seconds from one request to the next, whatever becomes of it
 _PATIENCE = 60.0  # seconds that a client waits
@@ -18,11 +19,11 @@ class Answer:
 
 
 class Load:
-    """From the beginning of the context to its end, health checks and payments take turns."""
+    """From the beginning of the context to its end, health checks and payments below the URL `base` take turns."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, base: str) -> None:
         self.answers: list[Answer] = []
-        self._address = host, port
+        self._base = urlsplit(base)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -61,14 +62,15 @@ class Load:
             request.join()
 
     def _ask(self, number: int) -> None:
-        connection = http.client.HTTPConnection(*self._address, timeout=_PATIENCE)
+        connection = http.client.HTTPConnection(self._base.netloc, timeout=_PATIENCE)
         began = time.monotonic()
         try:
             if number % 2:
-                connection.request("GET", "/health")
+                connection.request("GET", f"{self._base.path}/health")
             else:
                 session = f"load-{time.time_ns()}-{number}"
-                connection.request("POST", f"/pay/{session}", b"{}", {"Content-Type": "application/json"})
+                path = f"{self._base.path}/pay/{session}"
+                connection.request("POST", path, b"{}", {"Content-Type": "application/json"})
             response = connection.getresponse()
             response.read()
             status: int | str = response.status

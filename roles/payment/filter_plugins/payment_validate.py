@@ -212,12 +212,15 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         problems.append(f"payment_bind_address: {error}. Write an IPv4 address of the host, or 0.0.0.0 for all.")
     for name, lowest in {
         "payment_port": 1024,  # the service has no right to open a lower one
+        "payment_trial_port": 1024,
         "payment_cart_port": 1,
         "payment_user_port": 1,
         "payment_amqp_port": 1,
     }.items():
         if problem := port_problem(settings[name], lowest):
             problems.append(f"{name} {problem}. Usual are 8084 (payment), 8083 (cart), 8081 (user), 5672 (RabbitMQ).")
+    if str(settings["payment_trial_port"]) == str(settings["payment_port"]):
+        problems.append("payment_trial_port is payment_port. Write another one, that nothing on the host listens on.")
     for name in ("payment_processes", "payment_threads"):
         if not re.fullmatch(r"[1-9][0-9]?", str(settings[name])):
             problems.append(f"{name} is {settings[name]!r}. Write a number from 1 to 99.")
