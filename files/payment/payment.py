@@ -59,8 +59,8 @@ def build(settings: Settings) -> tuple[Flask, Background]:
         tables, session=settings.rate_session, client=settings.rate_client, trusted_proxies=settings.trusted_proxies
     )
     health = Health(settings, ledger, shared=settings.shared_dir and settings.shared_dir / "health.json")
-    told = webhooks.razorpay(settings.razorpay.webhook_secret, Inbox(tables)) if settings.razorpay else None
-    return web.create_app(payments, rates, health, ledger, release(), told), background
+    webhook = webhooks.razorpay(settings.razorpay.webhook_secret, Inbox(tables)) if settings.razorpay else None
+    return web.create_app(payments, rates, health, ledger, release(), webhook), background
 
 
 def release() -> str:

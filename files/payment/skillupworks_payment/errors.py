@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class PaymentError(Exception):
-    """The answer to a payment that was not made.
+    """The answer to a payment that was not made, or to a webhook that was not kept.
 
     `status` and `message` go to the client, with `field` (what to correct), `error` (why a charge failed), `code` (the
     gateway's word for that) and `retry_after` (seconds) where they apply. `reason` is the word for it in the log and

@@ -33,8 +33,8 @@ _COMPONENTS = "#/components/schemas/{model}"
 
 
 @functools.cache
-def document(release: str, *, with_webhooks: bool) -> dict[str, Any]:
-    """The whole description, as JSON; `with_webhooks` where there is that route."""
+def document(release: str, *, with_webhook: bool) -> dict[str, Any]:
+    """The whole description, as JSON; `with_webhook` where there is that route."""
     types = (Alive, HealthReport, Paid, PaymentRequest, Received, Refused, Summary, _UNPAID)
     inputs = [(each, "validation", TypeAdapter(each)) for each in types]
     schemas, definitions = TypeAdapter.json_schemas(inputs, ref_template=_COMPONENTS)
@@ -119,7 +119,7 @@ def document(release: str, *, with_webhooks: bool) -> dict[str, Any]:
             "/health": report(HealthReport, "Whether the services behind can be reached, at most a second old"),
             "/metrics": report(Summary, "The figures; as text for a Prometheus scraper that asks so", **text),
             "/pay/{sessionId}": {"post": pay},
-            **({webhooks.PATH: {"post": receive}} if with_webhooks else {}),
+            **({webhooks.PATH: {"post": receive}} if with_webhook else {}),
         },
         "components": {"schemas": components},
     }

@@ -28,7 +28,7 @@ def create_app(
     health: Health,
     ledger: Ledger,
     release: str,
-    webhooks: Blueprint | None = None,
+    webhook: Blueprint | None = None,
 ) -> Flask:
     """The WSGI application. Every answer is JSON, but for the Prometheus text of /metrics."""
     app = Flask(__name__, static_folder=None)
@@ -61,7 +61,7 @@ def create_app(
 
     @app.get("/openapi.json")
     def describe() -> dict[str, Any]:
-        return openapi.document(release, with_webhooks=webhooks is not None)
+        return openapi.document(release, with_webhook=webhook is not None)
 
     @app.get("/metrics")
     def report_metrics() -> Response | Summary:
@@ -81,8 +81,8 @@ def create_app(
             claim = None if key is None else idempotency.by_key(key, session_id, document)
             return _response(payments.pay(attempt, payment, claim))
 
-    if webhooks:
-        app.register_blueprint(webhooks)
+    if webhook:
+        app.register_blueprint(webhook)
 
     @app.errorhandler(PaymentError)
     def refuse(error: PaymentError) -> Response:
