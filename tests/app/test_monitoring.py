@@ -82,6 +82,11 @@ def exposed(launch):
     return samples(scrape(service))
 
 
+def test_what_can_be_expected_is_told_before_it_happens(exposed):
+    outcomes = ("success", "repeated", "opened", "refused", "failed")
+    assert exposed["payment_duration_seconds_count"].keys() == {f'{{outcome="{each}"}}' for each in outcomes}
+
+
 @pytest.mark.parametrize("where", EXPRESSIONS)
 def test_names_exist(exposed, where):
     named = re.findall(r"\b(payment_\w+)(?:\{([^}]*)\})?", EXPRESSIONS[where])

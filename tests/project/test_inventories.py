@@ -197,7 +197,7 @@ def test_a_wrong_setting(inventory, run_site, setting, said):
     assert re.search(rf"{inventory}/(hosts|group_vars/all/\w+)\.yml: payment_", run.output)
 
 
-FRONTEND = "frontend:  # optional: verify.yml asks the Payment Service from here\n  hosts:\n"
+FRONTEND = "payment_route_enabled adds its Nginx location\n  hosts:\n"
 
 
 @pytest.mark.parametrize(
