@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-_INTERVAL = 0.02  # seconds from one request to the next, whatever becomes of it
+_INTERVAL = 0.018  # seconds from one request to the next, whatever becomes of it
 _PATIENCE = 60.0  # seconds that a client waits
 _LONGEST = 600.0  # seconds after which the load ends by itself
 

@@ -73,6 +73,8 @@ def test_the_run_after_a_killed_one_converges(play, source, release):
 
 
 def test_old_releases_are_removed(play, source, host, settings):
-    for version in ("1.3.0", "1.4.0"):
-        assert play("site.yml", **source(version)).code == 0
-    assert {name.split("-")[0] for name in releases(host, settings)} == {"1.2.0", "1.3.0", "1.4.0"}
+    """But for so many, and never the current one and the one before."""
+    assert play("site.yml", **source("1.3.0")).code == 0
+    assert {name.split("-")[0] for name in releases(host, settings)} == {"1.1.0", "1.2.0", "1.3.0"}
+    assert play("site.yml", payment_releases_kept=1, **source("1.4.0")).code == 0
+    assert {name.split("-")[0] for name in releases(host, settings)} == {"1.3.0", "1.4.0"}
