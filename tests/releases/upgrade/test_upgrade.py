@@ -51,7 +51,7 @@ def test_rollback_to_what_is_not_there(play, release):
         "Install the locked requirements in the release's own virtual environment",
         "Mark the release as complete",
         "Write the configuration",
-        "See it answer",
+        "Wait until the release answers",  # in its trial
         "Switch the application path to the release",
         "Start the service, anew when anything is newer than it",
     ],
