@@ -66,5 +66,7 @@ def test_a_wrong_setting_is_taken_back(play, source, host, release, url, under_l
 
 
 def test_the_same_as_before_changes_nothing(play, source):
+    """Once the artifacts are gone that the failed runs had fetched."""
+    assert play("site.yml", **source("1.0.0")).code == 0
     played = play("site.yml", **source("1.0.0"))
     assert (played.code, played.recap("payment-1")["changed"]) == (0, 0), played.output
