@@ -27,11 +27,11 @@ LINTERS = {
 
 
 class Result(NamedTuple):
-    """What one stage came to, in checks and seconds."""
+    """What one stage came to, in checks and seconds; of each check that failed its name and what it said."""
 
     stage: str
     passed: int
-    failed: int
+    failures: list[str]
     seconds: float
 
 
@@ -53,21 +53,20 @@ def run(stage: str, command: list[str], report: Path | None = None, aside: bool 
     if aside:
         sys.stdout.buffer.write(f"{headline}\n".encode() + ended.stdout)
         sys.stdout.flush()
-    passed, failed = count(report) if report else (int(succeeded), int(not succeeded))
-    if not succeeded or not passed:
-        failed = max(failed, 1)
-    return Result(stage, passed, failed, time.monotonic() - started)
+    passed, failures = read(report) if report else (int(succeeded), [])
+    if not failures and not (succeeded and passed):
+        failures = [f"{' '.join(command)} ended with exit code {ended.returncode}"]
+    return Result(stage, passed, failures, time.monotonic() - started)
 
 
-def count(report: Path) -> tuple[int, int]:
-    """Return how many tests of a JUnit report passed and failed."""
-    if not report.exists():
-        return 0, 0
-    suites = list(ElementTree.parse(report).getroot().iter("testsuite"))
-    total, failures, errors, skipped = (
-        sum(int(suite.get(name, 0)) for suite in suites) for name in ("tests", "failures", "errors", "skipped")
-    )
-    return total - failures - errors - skipped, failures + errors
+def read(report: Path) -> tuple[int, list[str]]:
+    """Return how many tests of a JUnit report passed, and the name and message of each that failed."""
+    passed, failures = 0, []
+    for case in ElementTree.parse(report).getroot().iter("testcase") if report.exists() else ():
+        failed = [each for each in case if each.tag in ("failure", "error")]
+        failures += [f"{case.get('classname')}::{case.get('name')}: {each.get('message')}" for each in failed]
+        passed += not failed and case.find("skipped") is None
+    return passed, failures
 
 
 def stages(names: list[str]) -> list[Result]:
@@ -107,12 +106,14 @@ def main() -> int:
         names.remove("roles")
     results = stages(names)
 
+    failures = [f"{result.stage}: {failure}" for result in results for failure in result.failures]
     print(f"\n{'stage':<30} {'passed':>7} {'failed':>7} {'seconds':>8}")
     for result in results:
-        print(f"{result.stage:<30} {result.passed:>7} {result.failed:>7} {result.seconds:>8.0f}")
-    failed = sum(result.failed for result in results)
-    print(f"\n{sum(result.passed for result in results)} passed, {failed} failed")
-    return 1 if failed or not results else 0
+        print(f"{result.stage:<30} {result.passed:>7} {len(result.failures):>7} {result.seconds:>8.0f}")
+    if failures:
+        print("\nFailed:", *(" ".join(failure.split())[:300] for failure in failures), sep="\n- ")
+    print(f"\n{sum(result.passed for result in results)} passed, {len(failures)} failed")
+    return 1 if failures or not results else 0
 
 
 if __name__ == "__main__":

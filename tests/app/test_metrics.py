@@ -64,6 +64,23 @@ def test_exact_over_all_workers_and_their_deaths(start_service, runtime):
         assert figures(service) == [201, 141, 60, "70%"]
 
 
+def test_a_worker_that_has_just_made_its_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for kind in ("counter", "histogram", "gauge_livemax"):
+        (tmp_path / f"{kind}_{os.getpid()}.db").touch()
+    assert metrics.summary()["total_payments"] == 0
+
+
+def test_the_state_of_a_killed_worker_is_forgotten_and_what_it_counted_is_not(tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    dead = 2**22 + 1  # above any pid
+    files = [tmp_path / f"{kind}_{dead}.db" for kind in ("counter", "gauge_livemax")]
+    for file in files:
+        file.touch()
+    metrics.summary()
+    assert [file.exists() for file in files] == [True, False]
+
+
 @pytest.mark.parametrize("accept", ["*/*", "application/json", "application/json, text/plain, */*", "text/html"])
 def test_json_for_people(uwsgi, accept):
     response = uwsgi.get("/metrics", headers={"Accept": accept})

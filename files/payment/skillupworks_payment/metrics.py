@@ -6,14 +6,14 @@ directory and a scrape adds them up, so that any worker answers for all. The dir
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from .contract import Summary
@@ -120,19 +120,31 @@ class _Known(Collector):
             yield GaugeMetricFamily(name, text, value)
 
 
+class _Counted(Collector):
+    """What all worker processes have counted, from the files of a directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = Path(directory)
+
+    def collect(self) -> Iterable[Metric]:
+        return MultiProcessCollector.merge([str(path) for path in self._directory.glob("*.db") if _has_values(path)])
+
+
+def _has_values(path: Path) -> bool:
+    """Whether the library can read the file: a starting worker has just made it empty, another scrape has removed it,
+    or it is the state of a worker that was killed, which is removed here. What that one has counted stays.
+    """
+    with suppress(FileNotFoundError):
+        if path.name.startswith("gauge_live") and not Path(f"/proc/{path.stem.rpartition('_')[2]}").exists():
+            path.unlink()
+        return path.stat().st_size > 0
+    return False
+
+
 def _registry() -> CollectorRegistry:
     directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if not directory:
         return REGISTRY
-    _forget_dead(directory)
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)
+    registry.register(_Counted(directory))
     return registry
-
-
-def _forget_dead(directory: str) -> None:
-    """Take the state of workers that were killed out of the directory; what they have counted stays."""
-    for path in Path(directory).glob("gauge_live*.db"):
-        pid = int(path.stem.rpartition("_")[2])
-        if not Path(f"/proc/{pid}").exists():
-            mark_process_dead(pid, directory)
