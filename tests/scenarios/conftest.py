@@ -1,6 +1,5 @@
 """Runs the shipped playbooks against test hosts, and load beside them. Not for a live fleet."""
 
-import fcntl
 import json
 import os
 import re
@@ -21,6 +20,7 @@ APP = ROOT / "files" / "payment"
 sys.path.append(str(ROOT / "tests"))
 
 import resolved_inventory  # noqa: E402
+import results  # noqa: E402
 
 from load import Load  # noqa: E402
 
@@ -47,16 +47,9 @@ class Table:
         terminalreporter.section("releases under load")
         for row in self._rows:
             terminalreporter.write_line("{scenario:<40} {requests:>8} {failed:>6} {longest_s:>8}".format(**row))
-        file = ROOT / "results" / "releases.json"
-        file.parent.mkdir(exist_ok=True)
-        with file.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            self._write(file)
-
-    def _write(self, file: Path) -> None:
-        seen = {row["scenario"]: row for row in self._rows}
-        others = [row for row in (json.loads(file.read_text()) if file.exists() else []) if row["scenario"] not in seen]
-        file.write_text(json.dumps(others + self._rows, indent=2) + "\n")
+        seen = {row["scenario"] for row in self._rows}
+        with results.document("releases", []) as rows:
+            rows[:] = [row for row in rows if row["scenario"] not in seen] + self._rows
 
 
 def ask(url: str, body: object = None, **headers: str) -> dict[str, object]:
