@@ -68,7 +68,7 @@ ALLOWED = {"write its state", "write its log", "read its secret", "listen"}
 
 
 def test_the_exposure_is_low(host):
-    """From 0 to 10, as systemd reckons it; a service that no setting protects has 9.6."""
+    """From 0 to 10, as systemd reckons it; the guide's unit has 9.2."""
     verdict = host.check_output("systemd-analyze security --no-pager payment.service | tail -n 1")
     exposure = float(verdict.split("payment.service:")[1].split()[0])
     with results.document("security", {}) as document:
