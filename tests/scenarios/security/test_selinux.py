@@ -86,7 +86,7 @@ def types(labels, folder):
     return {kind for path, kind in labels.items() if path == folder or path.startswith(f"{folder}/")}
 
 
-def test_check_mode_tells_of_it_and_changes_nothing(play, host):
+def test_check_mode_tells_of_it_on_a_host_without_semanage(play, host):
     played = play(ALONE, "--check", "--tags=payment", selinux_policy_managed=True)
     assert played.code == 0, played.output
     assert re.search(r"Add those that it lacks\] .*\n(changed: .*\n)+", played.output)
@@ -126,6 +126,11 @@ def test_paths_and_port_that_were_moved_are_followed(play, host, labels, customi
     for file in files:
         host.check_output(f"mkdir -p $(dirname {file}) && touch {file}")
     host.check_output(f"ln -s {release} /srv/app.d")
+
+    before = customizations()
+    checked = play(ALONE, "--tags=payment", "--check", selinux_policy_managed=True, **MOVED)
+    assert checked.recap("payment-1")["changed"] == 2, checked.output  # what is added and what is labelled
+    assert customizations() == before
 
     played = play(ALONE, "--tags=payment", selinux_policy_managed=True, **MOVED)
     assert played.code == 0, played.output
