@@ -28,8 +28,8 @@ def clock_problem(time: float, before: float, after: float) -> str | None:
         return None
     direction = "ahead of" if skew > 0 else "behind"
     return (
-        f"its clock is {abs(skew):.0f} s {direction} this machine's. Let chronyd set it (systemctl enable --now chronyd), "
-        "or this machine's, whichever is wrong."
+        f"its clock is {abs(skew):.0f} s {direction} this machine's. Let chronyd set it "
+        "(systemctl enable --now chronyd), or this machine's, whichever is wrong."
     )
 
 
@@ -58,8 +58,8 @@ def disk_problems(disks: list[dict], ledger_in_file: bool) -> list[str]:
         problems.append(f"{root['path']} lies on a disk that is mounted noexec. Set payment_root to another directory.")
     if ledger_in_file and state["type"] in NETWORK_DISKS:
         problems.append(
-            f"{state['path']}, where the ledger lies, is on {state['type']}, which loses payments. Use a local disk, or "
-            "payment_ledger_url."
+            f"{state['path']}, where the ledger lies, is on {state['type']}, which loses payments. "
+            "Use a local disk, or payment_ledger_url."
         )
     for device in dict.fromkeys(disk["device"] for disk in disks):
         needs = [(root, ROOT_SPACE), (state, DATA_SPACE), (log, DATA_SPACE)]
@@ -68,10 +68,13 @@ def disk_problems(disks: list[dict], ledger_in_file: bool) -> list[str]:
         if here[0]["free"] < needed:
             paths = ", ".join(disk["path"] for disk in here)
             problems.append(
-                f"the disk of {paths} has {here[0]['free'] // MIB} MiB left, and {needed // MIB} MiB are needed. Make room."
+                f"the disk of {paths} has {here[0]['free'] // MIB} MiB left, and {needed // MIB} MiB are needed. "
+                "Make room."
             )
     if root["inodes"] is not None and root["inodes"] < ROOT_FILES:
-        problems.append(f"the disk of {root['path']} takes {root['inodes']} more files, and {ROOT_FILES} are needed. Make room.")
+        problems.append(
+            f"the disk of {root['path']} takes {root['inodes']} more files, and {ROOT_FILES} are needed. Make room."
+        )
     return problems
 
 
@@ -102,8 +105,10 @@ def link_problem(link: dict, path: str, root: str) -> str | None:
         if link["release"] or link["target"].startswith(f"{root}/releases/"):
             return None
         what = f"a link to {link['target']}, which is no release in {root}"
+    elif link["kind"] == "directory":
+        what = "a directory without payment.py, or without a payment.service"
     else:
-        what = "a directory without payment.py, or without a payment.service" if link["kind"] == "directory" else "a file"
+        what = "a file"
     return f"{path} is {what}: somebody else's. Move it away, or write another payment_link."
 
 

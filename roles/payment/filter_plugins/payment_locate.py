@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def file_of(name: str, inventory_file: str) -> str | None:
-    """Return the file that sets the variable `name`: the inventory's own, or one of those beside it; None if none does."""
+    """Return the file that sets the variable `name`: the inventory's own or one beside it; None if none does."""
     setting = re.compile(rf"^\s*(- )?['\"]?{name}['\"]?\s*:", re.MULTILINE)
     folder = Path(inventory_file).parent
     of_all = [folder / "group_vars/all.yml", *sorted(folder.glob("group_vars/all/**/*.yml"))]

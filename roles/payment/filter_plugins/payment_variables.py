@@ -1,6 +1,6 @@
 """Hold an inventory's variables against the roles' argument specs: a name that none has, a value of another type.
 
-On the controller, for every host of the inventory, whatever --limit says. Each sentence begins with the variable's name.
+On the controller, for every host of the inventory, whatever --limit says. A sentence begins with the variable's name.
 """
 
 import difflib
@@ -43,8 +43,8 @@ FORMS = {
 PATH = re.compile(r"/[A-Za-z0-9._/@+-]*")
 # What the roles would fill, replace or give to the service's user.
 OF_THE_SYSTEM = {
-    *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root", "/run"),
-    *("/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/sbin"),
+    *("/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/media", "/mnt", "/opt", "/proc", "/root"),
+    *("/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/sbin"),
     *("/usr/share", "/var", "/var/cache", "/var/lib", "/var/log", "/var/tmp", "/etc/systemd", "/etc/systemd/system"),
 }
 

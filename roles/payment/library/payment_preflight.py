@@ -48,7 +48,7 @@ memory:
   type: int
   returned: success
 disks:
-  description: For each directory its path, the device, type, free bytes, free inodes, and whether programs may run there.
+  description: For each directory its path, device and type, free bytes and inodes, and whether one may write and run.
   type: list
   returned: success
 listeners:
@@ -56,7 +56,7 @@ listeners:
   type: list
   returned: success
 link:
-  description: What the application path is (absent, link, directory, other), where a link leads, and whether a service is there.
+  description: What the application path is (absent, link, directory, other), where it leads, whether it is a service.
   type: dict
   returned: success
 """
