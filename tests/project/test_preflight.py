@@ -67,8 +67,15 @@ def test_a_host_that_can_be_served(found):
             {"facts": EL9 | {"distribution_major_version": "8", "distribution_version": "8.9"}},
             "runs Rocky 8.9, and the",
         ),
-        ({"facts": {"os_family": "Debian", "distribution": "Debian", "distribution_version": "12"}}, "runs Debian 12"),
-        ({"facts": {}}, "runs an unknown system, and the service is made for RHEL 9"),
+        (
+            {
+                "facts": EL9
+                | {"os_family": "Debian", "distribution": "Debian", "distribution_version": "12"}
+                | {"distribution_major_version": "12"}
+            },
+            "runs Debian 12, and the service is made for RHEL 9",
+        ),
+        ({"facts": {}}, "its system is not known, because no facts were gathered"),
         ({"time": 1302.0}, "its clock is 300 s ahead of this machine's. Let chronyd set it"),
         ({"time": 700.0}, "its clock is 300 s behind this machine's. Let chronyd set it"),
         (
@@ -82,7 +89,7 @@ def test_a_host_that_can_be_served(found):
         ),
         (
             {"disks": {name: {"free": 499 * MIB} for name in ("root", "state", "log")}},
-            "the disk of /opt/payment, /var/lib/payment, /var/log/payment has 499 MiB left, and 500 MiB are needed. Make",
+            "the disk of /opt/payment, /var/lib/payment, /var/log/payment has 499 MiB left, and 500 MiB are needed.",
         ),
         (
             {"disks": {"state": {"device": 2, "free": 99 * MIB}}},

@@ -14,10 +14,11 @@ ANY = "0.0.0.0"
 
 def system_problem(facts: dict) -> str | None:
     """Say that the system is none that the service is made for, or return None."""
-    family, major = facts.get("os_family"), facts.get("distribution_major_version")
-    if (family, str(major)) == ("RedHat", "9"):
+    if "os_family" not in facts:
+        return "its system is not known, because no facts were gathered. Run the whole playbook, without --skip-tags."
+    if (facts["os_family"], str(facts["distribution_major_version"])) == ("RedHat", "9"):
         return None
-    name = f"{facts.get('distribution', 'an unknown system')} {facts.get('distribution_version', '')}".strip()
+    name = f"{facts['distribution']} {facts['distribution_version']}"
     return f"runs {name}, and the service is made for RHEL 9 and its rebuilds. Take such a host."
 
 
