@@ -77,6 +77,11 @@ class Played:
         line = re.search(rf"^{host} +: (.*)$", self.output, re.MULTILINE)[1]
         return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
 
+    def changed(self) -> list[str]:
+        """The names of the tasks that changed something, in their order."""
+        tasks = re.split(r"^TASK \[", self.output, flags=re.MULTILINE)[1:]
+        return [task.split("]")[0].split(" : ")[-1] for task in tasks if re.search(r"^changed: ", task, re.MULTILINE)]
+
 
 @pytest.fixture(scope="module")
 def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:  # of a host: it keeps the tests' order
@@ -85,7 +90,7 @@ def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:
     The load comes from one address, so that clients are not limited.
     """
     plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "PYTHONUNBUFFERED": "1"}
-    environment = os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    plain |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
 
     def run(playbook: str, *arguments: str, kill_at: str | None = None, **variables: object) -> Played:
         command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
@@ -94,7 +99,7 @@ def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:
         process = subprocess.Popen(
             [*command, *arguments],
             cwd=ROOT,
-            env=environment,
+            env=os.environ | plain,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
