@@ -28,7 +28,7 @@ def problems(facts=EL9, disks=(), settings=(), **found):
     host = {
         "asked": 1000.0,
         "time": 1001.0,
-        "memory": 384 * MIB,
+        "memory": 296 * MIB,
         "disks": [DISK | {"path": path} | dict(disks).get(name, {}) for name, path in paths.items()],
         "listeners": [],
         "link": {"kind": "absent", "service": False},
@@ -42,7 +42,7 @@ def problems(facts=EL9, disks=(), settings=(), **found):
         {},
         {"time": 1031.9},
         {"time": 970.1},
-        {"listeners": [OURS], "memory": 192 * MIB},
+        {"listeners": [OURS], "memory": 104 * MIB},
         {"listeners": [OURS | {"pid": 5, "program": "uwsgi", "unit": "payment.service"}]},
         {"listeners": [NGINX | {"port": 18084, "unit": "payment-trial.service"}]},
         {"listeners": [NGINX | {"address": "192.0.2.1"}], "settings": {"payment_bind_address": "192.0.2.2"}},
@@ -52,7 +52,7 @@ def problems(facts=EL9, disks=(), settings=(), **found):
         {"link": {"kind": "link", "target": "/srv/old/releases/1.0.0-0", "release": True}},
         {"disks": {"root": {"inodes": None}}},
         {"disks": {"state": {"type": "nfs4"}}, "settings": {"payment_ledger_url": "postgresql://a@b/c"}},
-        {"memory": 192 * MIB, "settings": {"payment_runtime": "python"}},
+        {"memory": 170 * MIB, "settings": {"payment_runtime": "python"}},
     ],
     ids=str,
 )
@@ -79,13 +79,13 @@ def test_a_host_that_can_be_served(found):
         ({"time": 1302.0}, "its clock is 300 s ahead of this machine's. Let chronyd set it"),
         ({"time": 700.0}, "its clock is 300 s behind this machine's. Let chronyd set it"),
         (
-            {"memory": 383 * MIB},
-            "it has 383 MiB of memory left, and the service and the trial of a release beside it need",
+            {"memory": 295 * MIB},
+            "it has 295 MiB of memory left, and the service and the trial of a release beside it need",
         ),
-        ({"memory": 191 * MIB, "listeners": [OURS]}, "191 MiB of memory left, and the trial of a release need"),
+        ({"memory": 103 * MIB, "listeners": [OURS]}, "103 MiB of memory left, and the trial of a release need"),
         (
             {"settings": {"payment_processes": 16}},
-            "up to 1152 MiB with payment_processes: 16. Give it more memory, or fewer processes.",
+            "up to 800 MiB with payment_processes: 16. Give it more memory, or fewer processes.",
         ),
         (
             {"disks": {name: {"free": 499 * MIB} for name in ("root", "state", "log")}},
