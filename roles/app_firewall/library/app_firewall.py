@@ -9,6 +9,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
+    from dbus.exceptions import DBusException
     from firewall.client import FirewallClient, FirewallClientZoneSettings
     from firewall.core.fw import Firewall
     from firewall.core.rich import Rich_Accept, Rich_Port, Rich_Rule
@@ -140,7 +141,7 @@ def port_of(opening):
     if not opening.startswith("rule "):
         return opening
     rule = Rich_Rule(rule_str=opening)
-    if type(rule.action) is Rich_Accept and type(rule.element) is Rich_Port:  # firewalld derives their opposites
+    if type(rule.action) is Rich_Accept and type(rule.element) is Rich_Port:  # subclasses are their opposites
         return f"{rule.element.port}/{rule.element.protocol}"
     return None
 
@@ -183,6 +184,7 @@ def settle(module, wall):
     before = added_before(record)
     earlier = {(name, opening) for name, opening in before if name != zone or port_of(opening) not in ports}
     kept = earlier if module.params["keep_earlier"] else set()
+    after = wanted | kept
 
     changes = []
     for name in sorted({zone} | {name for name, _ in earlier}.intersection(wall.zone_names)):
@@ -190,19 +192,18 @@ def settle(module, wall):
             present = {(name, opening) for opening in each.openings()}
             ours = {(name, opening) for _, opening in present if name == zone and port_of(opening) in ports}
             missing = {opening for where, opening in wanted - present if where == name}
-            surplus = {opening for _, opening in (ours | before) & present - wanted - kept}
+            surplus = {opening for _, opening in (ours | before) & present - after}
             changes.append((each, sorted(missing), sorted(surplus)))
 
-    if not module.check_mode and before != wanted | kept:
-        remember(record, before | wanted)  # if killed on the way, the next run knows
-    if not module.check_mode:
+    changed = before != after or any(missing or surplus for _, missing, surplus in changes)
+
+    if changed and not module.check_mode:
+        remember(record, before | after)  # for the next run, if this one is killed on the way
         for each, missing, surplus in changes:
-            if missing or surplus:
-                each.change(missing, surplus)
-    if not module.check_mode and before != wanted | kept:
-        remember(record, wanted | kept)
+            each.change(missing, surplus)
+        remember(record, after)
     return {
-        "changed": before != wanted | kept or any(missing or surplus for _, missing, surplus in changes),
+        "changed": changed,
         "running": wall.running,
         "earlier": sorted(kept),
         "diff": {
@@ -227,7 +228,10 @@ def main():
         module.exit_json(changed=True, running=False, earlier=[])
     if MISSING:
         module.fail_json(msg=missing_required_lib("firewall"), exception=str(MISSING))
-    module.exit_json(**settle(module, firewalld()))
+    try:
+        module.exit_json(**settle(module, firewalld()))
+    except (DBusException, FirewallError) as error:
+        module.fail_json(msg=f"firewalld: {error}")
 
 
 if __name__ == "__main__":
