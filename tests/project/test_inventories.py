@@ -17,6 +17,7 @@ ADDRESSES = {
     "<CART-SERVER-IP>": "192.0.2.12",
     "<USER-SERVER-IP>": "192.0.2.13",
     "<RABBITMQ-SERVER-IP>": "192.0.2.14",
+    "<FRONTEND-SERVER-IP>": "192.0.2.15",
 }
 
 
@@ -110,28 +111,84 @@ def test_no_hosts_at_all(inventory, run_site):
     assert not run.touched_a_host
 
 
-FRONTEND = "payment_route_enabled adds its Nginx location\n  hosts:\n"
+FRONTEND = "    frontend-1:\n      ansible_host: 192.0.2.15\n"
 
 
 @pytest.mark.parametrize(
-    ("address", "proxies", "rate"),
-    [(None, [], "unlimited"), ("192.0.2.15", ["192.0.2.15"], "600/60s"), ("localhost", ["127.0.0.1"], "600/60s")],
+    ("frontend", "addresses", "rate"),
+    [
+        ("", [], "unlimited"),
+        (FRONTEND, ["192.0.2.15"], "600/60s"),
+        ("    frontend-1:\n      ansible_host: localhost\n", ["127.0.0.1"], "600/60s"),
+        ("    192.0.2.15:\n    192.0.2.16:\n", ["192.0.2.15", "192.0.2.16"], "600/60s"),
+    ],
 )
-def test_proxies_are_the_frontend_hosts(inventory, tmp_path, address, proxies, rate):
-    if address:
-        edit(inventory / "hosts.yml", FRONTEND, f"{FRONTEND}    frontend-1:\n      ansible_host: {address}\n")
+def test_proxies_and_sources_are_the_frontend_hosts(inventory, tmp_path, frontend, addresses, rate):
+    edit(inventory / "hosts.yml", FRONTEND, frontend)
     command = ["ansible-playbook", f"--inventory={inventory}", f"--extra-vars=resolved={tmp_path}"]
     subprocess.run([*command, "tests/resolve.yml"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     settings = json.loads((tmp_path / "payment-1.json").read_text())["all"]["hosts"]["payment-1"]
-    assert (settings["payment_trusted_proxies"], settings["payment_rate_client"]) == (proxies, rate)
+    assert (settings["payment_trusted_proxies"], settings["payment_rate_client"]) == (addresses, rate)
+    assert settings["app_firewall_sources"] == addresses
 
 
 def test_a_frontend_that_is_only_known_by_name(inventory, run_site):
-    edit(inventory / "hosts.yml", FRONTEND, f"{FRONTEND}    web.example.com:\n")
+    edit(inventory / "hosts.yml", FRONTEND, "    web.example.com:\n")
     run = run_site(inventory)
     assert run.code != 0
     assert not run.touched_a_host
     assert "payment_trusted_proxies: 'web.example.com' does not appear to be" in run.output
+
+    (inventory / "group_vars/all/proxies.yml").write_text("payment_trusted_proxies: [192.0.2.15]\n")
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert "app_firewall_sources: 'web.example.com' does not appear to be" in run.output
+    assert "firewalld knows no names. Write the addresses and networks that are let in" in run.output
+
+
+def test_nobody_who_may_reach_the_service(inventory, run_site):
+    edit(inventory / "hosts.yml", FRONTEND, "")
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert f"{inventory}/hosts.yml: the group 'frontend' has no host and app_firewall_sources is not set" in run.output
+    assert "Write the frontend's address into that group. Or set app_firewall_sources" in run.output
+    (inventory / "group_vars/all/sources.yml").write_text("app_firewall_sources: [any]\n")
+    assert run_site(inventory).touched_a_host
+
+
+@pytest.mark.parametrize(
+    ("sources", "said"),
+    [
+        ("10.0.0.1", ["is '10.0.0.1', which is no list"]),
+        (
+            "[10.0.0.300, 10.0.0.1/8, 0.0.0.0, everyone]",
+            [
+                "'10.0.0.300' does not appear to be an IPv4 or IPv6 network",
+                "10.0.0.1/8 has host bits set",
+                "0.0.0.0 is nobody's address",
+                "'everyone' does not appear to be",
+            ],
+        ),
+    ],
+)
+def test_wrong_sources(inventory, run_site, sources, said):
+    (inventory / "group_vars/all/sources.yml").write_text(f"app_firewall_sources: {sources}\n")
+    run = run_site(inventory)
+    assert run.code != 0
+    assert not run.touched_a_host
+    found = re.findall(
+        rf"{inventory}/hosts.yml: app_firewall_sources:? (.*?)Write the addresses and networks", run.output
+    )
+    assert len(found) == len(said)
+    assert all(sentence.startswith(start) for sentence, start in zip(found, said, strict=True)), found
+
+
+def test_right_sources(inventory, run_site):
+    sources = "[0.0.0.0/0, 'fd00::15', '2001:db8::/32', 192.0.2.15, 192.0.2.0/24]"
+    (inventory / "group_vars/all/sources.yml").write_text(f"app_firewall_sources: {sources}\n")
+    assert run_site(inventory).touched_a_host
 
 
 def test_a_wrong_setting_is_found_in_its_file(inventory, run_site):
