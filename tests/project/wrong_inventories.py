@@ -82,7 +82,12 @@ SETTINGS = [
     ("payment_sandbox_allowed: 'false'", "Set payment_sandbox_allowed: true, on test hosts only"),
     ("payment_sandbox_allowed: false", "Set payment_sandbox_allowed: true, on test hosts only"),
     ("payment_amqp_password: ''", "payment_amqp_password, the password of RabbitMQ's user, is not set"),
-    ("payment_amqp_password: skillupworks@123", "payment_amqp_password is one that the install guide publishes"),
+    ("payment_amqp_password: skillupworks@123", "payment_amqp_password is a password that the install guide publishes"),
+    (
+        "{payment_ledger_url: postgresql://payment@192.0.2.15/payment, payment_ledger_password: Admin@123}",
+        "payment_ledger_password is a password that the install guide publishes",
+    ),
+    ("payment_memory_max: half", "payment_memory_max is 'half'. Write a share of the host's such as 70%, or 350M"),
     (
         "payment_ledger_url: postgresql://payment:secret@192.0.2.15/payment",
         "payment_ledger_url has a password in it. Write that as payment_ledger_password",

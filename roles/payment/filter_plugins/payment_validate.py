@@ -24,6 +24,12 @@ GATEWAY_HOST = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 POSTGRESQL = re.compile(r"postgresql://[^\s:@/?#]+@[^\s@/?#]+/[^\s@/?#]+(\?[^\s#]*)?")
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
+SECRETS = (
+    "payment_amqp_password",
+    "payment_ledger_password",
+    "payment_razorpay_key_secret",
+    "payment_razorpay_webhook_secret",
+)
 VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."
 
 
@@ -223,8 +229,11 @@ def payment_setting_problems(settings: dict) -> list[str]:
     password = str(settings["payment_amqp_password"])
     if not password or password.startswith("<"):
         problems.append(f"payment_amqp_password, the password of RabbitMQ's user, is not set. {VAULT}")
-    elif password in PUBLISHED_PASSWORDS:
-        problems.append(f"payment_amqp_password is one that the install guide publishes. Choose another. {VAULT}")
+    problems += [
+        f"{name} is a password that the install guide publishes. Choose another. {VAULT}"
+        for name in SECRETS
+        if settings[name] in PUBLISHED_PASSWORDS
+    ]
     if problem := gateway_problem(str(settings["payment_gateway"]), settings["payment_sandbox_allowed"]):
         problems.append(f"payment_gateway {problem}.")
     problems += razorpay_problems(settings)

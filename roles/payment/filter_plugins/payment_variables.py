@@ -31,6 +31,7 @@ LOWEST = {
 }
 ACCOUNT = r"(?!root$)[a-z_][a-z0-9_-]{0,31}", "the name of a system user, such as skillupworks"
 FORMS = {
+    "payment_memory_max": (r"([1-9][0-9]?|100)%|[1-9][0-9]*[KMG]?", "a share of the host's such as 70%, or 350M"),
     "payment_serial": (r"[1-9][0-9]*|([1-9][0-9]?|100)%", "a number of hosts, or a percentage such as 25%"),
     "payment_run_as": ACCOUNT,
     "service_account_name": ACCOUNT,
