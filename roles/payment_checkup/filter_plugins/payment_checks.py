@@ -122,7 +122,7 @@ def payment_rows(evidence: dict) -> list[dict]:
 
 def last_payment_rows(evidence: dict) -> list[dict]:
     """How did the last attempt end that a customer made? A refused one is the customer's own doing."""
-    attempts = [line["text"] for line in evidence["journal"] if '"payment attempt"' in line["text"]]
+    attempts = [line for line in evidence["journal"] if '"payment attempt"' in line]
     if not attempts:
         return [row("last payment", None, "none lately")]
     last = json.loads(attempts[-1])
@@ -276,15 +276,15 @@ def memory_rows(evidence: dict) -> list[dict]:
 def memory_kills(evidence: dict) -> list[str]:
     """What the kernel and systemd said of the service's processes that were killed for want of memory."""
     ours = re.compile(r"payment|uwsgi|python")
-    killed = [line["text"] for line in evidence["kernel"] if "illed process" in line["text"] and ours.search(line["text"])]
-    return killed + [line["text"] for line in evidence["journal"] if re.search("OOM killer|oom-kill", line["text"])]
+    killed = [line for line in evidence["kernel"] if "illed process" in line and ours.search(line)]
+    return killed + [line for line in evidence["journal"] if re.search("OOM killer|oom-kill", line)]
 
 
 def clock_rows(evidence: dict) -> list[dict]:
     """Does the host know what time it is? It does where its time lies between the controller's before and after."""
     asked, answered, host = float(evidence["asked"]), float(evidence["answered"]), evidence["clock"]["host"]
     skew = host - min(max(host, asked), answered)
-    synchronized = "synchronized" if evidence["clock"]["synchronized"] == "yes" else "not synchronized"
+    synchronized = "synchronized" if evidence["clock"]["synchronized"] else "not synchronized"
     return [row("clock", abs(skew) <= LARGEST_SKEW, f"{skew:+.1f} s from the controller's, {synchronized}")]
 
 

@@ -43,10 +43,13 @@ class Case:
         return part if isinstance(part, dict) and "error" not in part else {}
 
     def logged(self, pattern: str) -> str | None:
-        """The last line of the service's log that matches."""
+        """The last line that matches of what was logged since the service was last started, or the time before."""
         lines = self.evidence.get("journal", [])
-        texts = [line["text"] for line in lines if isinstance(lines, list) and re.search(pattern, line["text"])]
-        return texts[-1].strip() if texts else None
+        if not isinstance(lines, list):
+            return None
+        starts = [number for number, line in enumerate(lines) if line.startswith("Starting payment.service")]
+        lines = lines[starts[-2] :] if len(starts) > 1 else lines
+        return next((line.strip() for line in reversed(lines) if re.search(pattern, line)), None)
 
     @property
     def lives(self) -> bool:
@@ -57,9 +60,10 @@ class Case:
 
     def reinstall(self) -> str:
         """Put the locked requirements back into the release that is linked."""
-        pip = "/app/venv/bin/python -m pip install --force-reinstall --require-hashes"
-        wheels = "$([ -d /app/wheels ] && echo --no-index --find-links /app/wheels -r /app/wheels/requirements.txt"
-        return f"{pip} {wheels} || echo -r /app/requirements.txt) && systemctl restart payment.service"
+        wheels = "--no-index --find-links /app/wheels -r /app/wheels/requirements.txt"
+        which = wheels if self.part("releases").get("wheels") else "-r /app/requirements.txt"
+        pip = f"/app/venv/bin/python -m pip install --force-reinstall --require-hashes {which}"
+        return f"{pip} && systemctl restart payment.service"
 
 
 Finding = dict | None
@@ -367,8 +371,8 @@ def proxy_denied(case: Case) -> Finding:
 
 RULES = {
     "payment": (
-        *(unreachable, not_deployed, disk_full, out_of_memory, link_broken, python_missing, program_missing),
-        *(selinux_denial, module_missing, port_taken, settings_refused, credentials_missing, stopped, start_fails),
+        *(unreachable, not_deployed, port_taken, stopped, disk_full, out_of_memory, link_broken, python_missing),
+        *(program_missing, selinux_denial, module_missing, settings_refused, credentials_missing, start_fails),
         *(ledger_locked, ledger_unreachable, unit_differs, neighbour("cart"), neighbour("user"), neighbour("rabbitmq")),
         *(broker_login, broker_queue, firewall_closed, not_reached),
         simple("clock", "clock skew", "the host's clock is wrong", "systemctl enable --now chronyd && chronyc makestep"),

@@ -1,6 +1,7 @@
 #!/usr/bin/python
 """Collect what can be known of a payment host, without changing anything on it. What it means is judged elsewhere."""
 
+import ctypes
 import glob
 import grp
 import json
@@ -132,7 +133,7 @@ def main():
         "sockets": lambda: sockets(used["PAYMENT_PORT"]),
         "answers": lambda: answers(used, wanted["test_session"]),
         "journal": lambda: journal("--unit=payment.service", "--unit=payment.socket"),
-        "kernel": lambda: [line for line in journal("--dmesg") if re.search("oom|Out of memory", line["text"], re.I)],
+        "kernel": lambda: [line for line in journal("--dmesg") if re.search("oom|Out of memory", line, re.I)],
         "cart": lambda: neighbour(used["CART_HOST"], used["CART_PORT"], "/health"),
         "user": lambda: neighbour(used["USER_HOST"], used["USER_PORT"], "/health"),
         "rabbitmq": lambda: rabbitmq(used, wanted),
@@ -230,14 +231,12 @@ def document(answer):
 
 
 def journal(*which):
-    """The last lines of the last minutes, each with its time."""
-    shown = run("journalctl", *which, "--since=-{}s".format(RECENT), "--lines={}".format(LOG_LINES), "--output=json")["out"]
-    lines = []
-    for line in shown.splitlines():
-        entry = json.loads(line)
-        if isinstance(entry.get("MESSAGE"), str):
-            lines.append({"time": int(entry["__REALTIME_TIMESTAMP"]) / 1e6, "text": entry["MESSAGE"][:2000]})
-    return lines
+    """The last lines of the last minutes, in their order."""
+    # Backwards, because otherwise --since has it count from there.
+    since, number = "--since=-{}s".format(RECENT), "--lines={}".format(LOG_LINES)
+    shown = run("journalctl", *which, since, number, "--reverse", "--output=json", "--output-fields=MESSAGE")["out"]
+    messages = [json.loads(line).get("MESSAGE") for line in shown.splitlines()]
+    return [message[:2000] for message in reversed(messages) if isinstance(message, str)]
 
 
 def neighbour(host, port, path=None):
@@ -376,6 +375,7 @@ def releases(wanted):
         "folder": folder,
         "link": os.readlink(link) if os.path.islink(link) else "",
         "linked": os.path.isdir(link),
+        "wheels": os.path.isdir(os.path.join(link, "wheels")),
         "installed": read_line(os.path.join(link, "REVISION")),
         "half_done": [
             name for name in names if name != "by-hand" and not os.path.exists(os.path.join(folder, name, "REVISION"))
@@ -456,8 +456,10 @@ def memory():
 
 
 def synchronized():
-    """Whether the clock follows another one: yes or no."""
-    return run("timedatectl", "show", "--property=NTPSynchronized", "--value")["out"]
+    """Whether the clock follows another one, by the kernel's word: timedatectl would start a service for it."""
+    unsynchronized = 5  # TIME_ERROR
+    nothing_to_set = ctypes.create_string_buffer(512)  # struct timex, whose `modes` is 0
+    return ctypes.CDLL(None).adjtimex(nothing_to_set) != unsynchronized
 
 
 def selinux():
@@ -466,7 +468,7 @@ def selinux():
     if enforce == "":
         return {"mode": "disabled", "denials": []}
     found = run("ausearch", "--message", "AVC,USER_AVC", "--start", "recent", "--raw")
-    lines = found["out"].splitlines() if found["code"] == 0 else [line["text"] for line in journal("_TRANSPORT=audit")]
+    lines = found["out"].splitlines() if found["code"] == 0 else journal("_TRANSPORT=audit")
     ours = [line for line in lines if re.search(r"denied .*(payment|uwsgi|skillupworks|/app|python3)", line)]
     return {"mode": "enforcing" if enforce == "1" else "permissive", "denials": ours[-5:]}
 
