@@ -28,7 +28,7 @@ FAULTS = [
     Fault("uWSGI not found", f"mv /app/venv/bin/uwsgi /root/; {RESTART}", f"mv /root/uwsgi /app/venv/bin/; {RESTART}"),
     Fault("Python not found", "mv /usr/bin/python3.11 /root/", "mv /root/python3.11 /usr/bin/"),
     Fault("Python module not found", f"mv {SITE}/flask /root/; {RESTART}", f"mv /root/flask {SITE}/; {RESTART}"),
-    Fault("release missing", f"mv /app/ /root/release; {RESTART}", f"mv /root/release $(readlink /app); {RESTART}"),
+    Fault("release missing", f"mv $(readlink /app) /root/release; {RESTART}", f"mv /root/release $(readlink /app); {RESTART}"),
     Fault(
         "port taken",
         "systemctl stop payment.socket payment.service; systemd-run --unit=squatter python3 -m http.server 8084; sleep 2; "

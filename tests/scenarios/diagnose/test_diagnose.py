@@ -43,10 +43,6 @@ class Confusion:
             document[:] = self.rows
 
 
-def look(host: Host) -> set[str]:
-    return set(host.run(SNAPSHOT).stdout.splitlines())
-
-
 @pytest.fixture(scope="module")
 def confusion(request: pytest.FixtureRequest) -> list[dict[str, str]]:
     table = Confusion()
@@ -79,6 +75,24 @@ def diagnose(
 
 
 @pytest.fixture
+def unchanged(on: Callable[[str], Host]) -> Callable[[], AbstractContextManager[None]]:
+    """Nothing may change meanwhile on the hosts that are looked at."""
+    hosts = [on(PAYMENT), on("frontend-1")]
+
+    def look() -> list[set[str]]:
+        return [set(host.run(SNAPSHOT).stdout.splitlines()) for host in hosts]
+
+    @contextmanager
+    def watch() -> Iterator[None]:
+        before = look()
+        assert all(len(seen) > 100 for seen in before)
+        yield
+        assert [sorted(now ^ then) for now, then in zip(look(), before, strict=True)] == [[] for _ in hosts]
+
+    return watch
+
+
+@pytest.fixture
 def well(url: str, on: Callable[[str], Host]) -> Callable[[], None]:
     """Wait until the service is what it was."""
     until = f"until curl --silent --max-time 5 {url}/health | grep '.healthy.'; do sleep 1; done"
@@ -102,25 +116,25 @@ def injected(on: Callable[[str], Host], well: Callable[[], None]) -> Callable[[F
     return do
 
 
-def test_a_healthy_host_has_no_cause_and_is_left_as_it_was(diagnose, confusion, well, on):
+def test_a_healthy_host_has_no_cause_and_is_left_as_it_was(diagnose, unchanged, confusion, well):
     well()
-    hosts = [on(PAYMENT), on("frontend-1")]
-    before = [look(host) for host in hosts]
-    causes = diagnose()
-    assert [sorted(look(host) ^ seen) for host, seen in zip(hosts, before, strict=True)] == [[], []]
+    with unchanged():
+        causes = diagnose()
     confusion.append({"injected": "nothing", "diagnosed": causes[0]["cause"] if causes else "nothing"})
     assert causes == []
 
 
+def test_a_host_that_is_down_is_left_as_it_was(diagnose, unchanged, injected):
+    with injected(FAULTS[0]), unchanged():
+        assert [each["cause"] for each in diagnose()] == [FAULTS[0].name]
+
+
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_fault(fault, injected, diagnose, confusion, on, url):
+def test_fault(fault, injected, diagnose, confusion, url):
     with injected(fault):
         if fault.pays:
             with pytest.raises(OSError, match="503"):
                 ask(f"{url}/pay/diagnosed", {})
-        before = look(on(fault.on))
         causes = diagnose()
-        changed = look(on(fault.on)) ^ before
     confusion.append({"injected": fault.name, "diagnosed": causes[0]["cause"] if causes else "nothing"})
     assert confusion[-1]["diagnosed"] == fault.name, causes
-    assert sorted(changed) == []
