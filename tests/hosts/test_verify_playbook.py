@@ -1,4 +1,4 @@
-"""playbooks/verify.yml says yes to a sound host, and no to one that is not; diagnose.yml finds nothing or the reason."""
+"""verify.yml says yes to a sound host, and no to one that is not; diagnose.yml finds nothing wrong with a sound one."""
 
 import json
 import os

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -65,8 +64,8 @@ KILL = (
     "UID:990 pgtables:1024kB oom_score_adj:0"
 )
 NGINX_DENIED = (
-    "2026/11/24 10:00:00 [crit] 812#812: *1 connect() to 192.0.2.11:8084 failed (13: Permission denied) while connecting "
-    'to upstream, client: 192.0.2.1, server: _, request: "GET /api/payment/live HTTP/1.1"'
+    "2026/11/24 10:00:00 [crit] 812#812: *1 connect() to 192.0.2.11:8084 failed (13: Permission denied) while "
+    'connecting to upstream, client: 192.0.2.1, server: _, request: "GET /api/payment/live HTTP/1.1"'
 )
 
 
@@ -116,7 +115,7 @@ def release_another(evidence: Evidence) -> None:
 
 def lose_the_way(evidence: Evidence) -> None:
     for answers in evidence["reached"].values():
-        answers |= dict.fromkeys(answers, {"status": 0, "reason": "timeout", "said": "timed out"})
+        answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
 
 
 @pytest.mark.parametrize(
@@ -179,7 +178,10 @@ def test_what_several_hosts_share_is_one_line_and_failures_come_first():
 def test_the_modules_change_nothing():
     """No call of theirs writes, but to a process's standard input; no command of theirs is one that does."""
     text = "".join(path.read_text() for path in [*ROLE.glob("library/*.py"), *ROLE.glob("module_utils/*.py")])
-    assert re.findall(r"os\.(remove|unlink|rename|mkdir|chmod|chown|symlink|kill)|shutil|open\([^)]*[\"'][wax]", text) == []
+    assert (
+        re.findall(r"os\.(remove|unlink|rename|mkdir|chmod|chown|symlink|kill)|shutil|open\([^)]*[\"'][wax]", text)
+        == []
+    )
     commands = set(re.findall(r"run\(\s*\"([a-z-]+)\"", text))
     assert commands == {"systemctl", "ss", "journalctl", "ausearch", "firewall-cmd", "tail"}
     assert set(re.findall(r"\"systemctl\", \"(\w+)\"", text)) == {"show"}
@@ -226,14 +228,21 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
                 one = {"kind": "payment", "unreachable": "Connection <timed> out"}
             evidence[f"payment-{number}"] = one
         inventory = {
-            group: {"hosts": {host: {"__payment_checkup_evidence": evidence[host]} for host in evidence if group in host}}
+            group: {
+                "hosts": {host: {"__payment_checkup_evidence": evidence[host]} for host in evidence if group in host}
+            }
             for group in ("payment", "frontend")
         }
         inventory["frontend"]["hosts"]["frontend-1"]["__payment_checkup_began"] = 1795560000.5
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
         (tmp_path / "report.yml").write_text(REPORT)
         done = subprocess.run(
-            ["ansible-playbook", f"-i{tmp_path}/inventory.yml", tmp_path / "report.yml", f"-epayment_checkup_results={tmp_path}"],
+            [
+                "ansible-playbook",
+                f"-i{tmp_path}/inventory.yml",
+                tmp_path / "report.yml",
+                f"-epayment_checkup_results={tmp_path}",
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -276,13 +285,15 @@ def test_the_documents_and_the_page(report, chromium, hosts):
 
 LOOK = """<script>
 addEventListener("load", () => {
+  const marks = state => [...document.querySelectorAll(`td[data-state=${state}] .mark`)];
+  const colours = state => [...new Set(marks(state).map(mark => getComputedStyle(mark).backgroundColor))];
   const seen = {
     width: innerWidth,
     overflow: document.documentElement.scrollWidth - innerWidth,
     rows: document.querySelectorAll(".matrix tbody tr").length,
     heading: document.querySelector("h1").textContent,
-    failed: [...new Set([...document.querySelectorAll("td[data-state=failed] .mark")].map(e => getComputedStyle(e).backgroundColor))],
-    ok: [...new Set([...document.querySelectorAll("td[data-state=ok] .mark")].map(e => getComputedStyle(e).backgroundColor))],
+    failed: colours("failed"),
+    ok: colours("ok"),
     requests: performance.getEntriesByType("resource").length,
   };
   document.body.dataset.seen = JSON.stringify(seen);

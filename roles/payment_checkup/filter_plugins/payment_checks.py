@@ -87,7 +87,9 @@ def answer_rows(evidence: dict) -> list[dict]:
         row(
             "release runs",
             running == installed == wanted,
-            running if running == installed == wanted else f"{running} runs, {installed} is installed, {wanted} is wanted",
+            running
+            if running == installed == wanted
+            else f"{running} runs, {installed} is installed, {wanted} is wanted",
         )
     ]
     for name in ("cart", "user", "rabbitmq"):
@@ -115,9 +117,21 @@ def payment_rows(evidence: dict) -> list[dict]:
     if paid is None:
         route = evidence["answers"]["route"]
         takes = "POST" in route.get("headers", {}).get("allow", "")
-        return [row("payment route", takes, "takes POST; no payment, as no test session is set" if takes else refusal(route))]
+        return [
+            row(
+                "payment route", takes, "takes POST; no payment, as no test session is set" if takes else refusal(route)
+            )
+        ]
     ok = paid["status"] == 200 and field(paid, "status") == "success"
-    return [row("payment", ok, f"{field(paid, 'orderId')} over {field(paid, 'amount')}" if ok else f"{refusal(paid)}: {paid.get('body', '')[:200]}")]
+    return [
+        row(
+            "payment",
+            ok,
+            f"{field(paid, 'orderId')} over {field(paid, 'amount')}"
+            if ok
+            else f"{refusal(paid)}: {paid.get('body', '')[:200]}",
+        )
+    ]
 
 
 def last_payment_rows(evidence: dict) -> list[dict]:
@@ -144,7 +158,7 @@ def queue_rows(evidence: dict) -> list[dict]:
     if "payment_outbox_orders" not in gauges:
         return [*rows, row("outbox", False, "no answer")]
     oldest = gauges["payment_outbox_oldest_seconds"]
-    seen = f"{gauges['payment_outbox_orders']:.0f} orders, oldest {oldest:.0f} s, {gauges['payment_unresolved']:.0f} unresolved"
+    seen = f"{gauges['payment_outbox_orders']:.0f} orders, oldest {oldest:.0f} s"
     return [*rows, row("outbox", oldest <= LONGEST_WAIT, seen)]
 
 
@@ -152,9 +166,17 @@ def ledger_rows(evidence: dict) -> list[dict]:
     """Can payments be recorded?"""
     ledger = evidence["ledger"]
     if ledger["kind"] == "postgresql":
-        return [row("ledger", ledger["tcp"]["ok"], ledger["tcp"].get("said", f"PostgreSQL on {ledger['host']} is reached"))]
+        return [
+            row("ledger", ledger["tcp"]["ok"], ledger["tcp"].get("said", f"PostgreSQL on {ledger['host']} is reached"))
+        ]
     holders = [f"{each['file']} is locked by {each['name']} (pid {each['pid']})" for each in ledger["holders"]]
-    return [row("ledger", ledger["exists"] and not holders, "; ".join(holders) or (ledger["path"] if ledger["exists"] else "there is none"))]
+    return [
+        row(
+            "ledger",
+            ledger["exists"] and not holders,
+            "; ".join(holders) or (ledger["path"] if ledger["exists"] else "there is none"),
+        )
+    ]
 
 
 def reach_rows(evidence: dict) -> list[dict]:
@@ -188,7 +210,9 @@ def venv_rows(evidence: dict) -> list[dict]:
     if not venv["exists"]:
         return [row("virtual environment", False, "there is none")]
     problems = [*venv["problems"], *([f"its Python, {venv['python']}, is gone"] if venv["python"] else [])]
-    return [row("virtual environment", not problems, "; ".join(problems[:3]) or f"{venv['installed']} packages, as locked")]
+    return [
+        row("virtual environment", not problems, "; ".join(problems[:3]) or f"{venv['installed']} packages, as locked")
+    ]
 
 
 def release_rows(evidence: dict) -> list[dict]:
@@ -246,7 +270,9 @@ def selinux_rows(evidence: dict) -> list[dict]:
     selinux = evidence["selinux"]
     if selinux["mode"] == "disabled":
         return [row("SELinux", None, "disabled")]
-    return [row("SELinux", not selinux["denials"], "; ".join(selinux["denials"][-1:]) or f"{selinux['mode']}, no denial")]
+    return [
+        row("SELinux", not selinux["denials"], "; ".join(selinux["denials"][-1:]) or f"{selinux['mode']}, no denial")
+    ]
 
 
 def disk_rows(evidence: dict) -> list[dict]:
@@ -358,7 +384,9 @@ def payment_table(rows_of_hosts: dict) -> str:
             others = f"{hosts[0]} and {len(hosts) - 1} more" if len(hosts) > 1 else hosts[0]
             lines.append((marks[state], name, others, seen))
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
-    return "\n".join(f"{mark:<4}  {name:<{widths[1]}}  {host:<{widths[2]}}  {seen}".strip() for mark, name, host, seen in lines)
+    return "\n".join(
+        f"{mark:<4}  {name:<{widths[1]}}  {host:<{widths[2]}}  {seen}".strip() for mark, name, host, seen in lines
+    )
 
 
 class FilterModule:

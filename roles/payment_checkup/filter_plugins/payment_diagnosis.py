@@ -21,6 +21,10 @@ VARIABLES = {
     "user": ("USER_HOST", "USER_PORT"),
     "rabbitmq": ("AMQP_HOST", "PAYMENT_AMQP_PORT", "AMQP_USER", "PAYMENT_AMQP_VHOST", "PAYMENT_QUEUE"),
 }
+SET_CLOCK = "systemctl enable --now chronyd && chronyc makestep"
+RENEW_ROOTS = "dnf upgrade -y ca-certificates  # where the host does not know the issuer; else tell the gateway"
+LARGEST_FILES = "du -xah /var /opt | sort -h | tail -n 20"
+LARGEST_PROCESSES = "ps -eo rss,comm --sort=-rss | head"
 
 
 @dataclass
@@ -79,7 +83,9 @@ def unreachable(case: Case) -> Finding:
     if "unreachable" not in case.evidence:
         return None
     seen = case.failed("host is reached")
-    return cause(case, "host unreachable", "the host is down, or refuses the login", seen, f"ssh {case.host}", "the controller")
+    return cause(
+        case, "host unreachable", "the host is down, or refuses the login", seen, f"ssh {case.host}", "the controller"
+    )
 
 
 def not_deployed(case: Case) -> Finding:
@@ -90,12 +96,22 @@ def not_deployed(case: Case) -> Finding:
 
 def disk_full(case: Case) -> Finding:
     disks = case.evidence.get("disks", [])
-    full = [disk for disk in disks if isinstance(disk, dict) and (disk["free"] < NO_ROOM or disk["inodes"] == 0 < disk["all_inodes"])]
+    full = [
+        disk
+        for disk in disks
+        if isinstance(disk, dict) and (disk["free"] < NO_ROOM or disk["inodes"] == 0 < disk["all_inodes"])
+    ]
     if not case.failed("disk") or not full:
         return None
     path = full[0]["path"]
     seen = f"{case.failed('disk')}; {case.logged('[Nn]o space left|is full') or 'nothing can be written there'}"
-    return cause(case, "disk full", f"there is no room left at {path}", seen, f"du -xah {path} | sort -h | tail -n 20  # and remove what may go")
+    return cause(
+        case,
+        "disk full",
+        f"there is no room left at {path}",
+        seen,
+        f"du -xah {path} | sort -h | tail -n 20  # and remove what may go",
+    )
 
 
 def out_of_memory(case: Case) -> Finding:
@@ -103,7 +119,9 @@ def out_of_memory(case: Case) -> Finding:
     if ";" not in seen:
         return None
     what = "the service was killed because memory ran out"
-    return cause(case, "out of memory", what, seen, f"{case.playbook()} -e payment_processes=2  # or give the host more memory")
+    return cause(
+        case, "out of memory", what, seen, f"{case.playbook()} -e payment_processes=2  # or give the host more memory"
+    )
 
 
 def link_broken(case: Case) -> Finding:
@@ -119,7 +137,13 @@ def python_missing(case: Case) -> Finding:
     if not python:
         return None
     seen = f"/app/venv/bin/python leads to {python}, which is not there"
-    return cause(case, "Python not found", "the release's Python is gone", seen, "dnf reinstall -y python3.11 && systemctl restart payment.service")
+    return cause(
+        case,
+        "Python not found",
+        "the release's Python is gone",
+        seen,
+        "dnf reinstall -y python3.11 && systemctl restart payment.service",
+    )
 
 
 def program_missing(case: Case) -> Finding:
@@ -136,17 +160,19 @@ def selinux_denial(case: Case) -> Finding:
     seen = case.failed("SELinux")
     if not seen:
         return None
-    command = "restorecon -Rv /app/ /opt/skillupworks /etc/skillupworks /var/lib/skillupworks /var/log/skillupworks && systemctl restart payment.service"
+    command = "restorecon -Rv /app/ /{opt,etc,var/lib,var/log}/skillupworks && systemctl restart payment.service"
     return cause(case, "SELinux denial", "SELinux does not let the service do its work", seen, command)
 
 
 def module_missing(case: Case) -> Finding:
     logged = case.logged("ModuleNotFoundError|ImportError|cannot import name")
     packages = case.failed("virtual environment")
-    if case.found or not packages and (case.lives or not logged):
+    if case.found or (not packages and (case.lives or not logged)):
         return None
     seen = "; ".join(each for each in (None if case.lives else logged, packages) if each)
-    return cause(case, "Python module not found", "a package that the lock names is missing or damaged", seen, case.reinstall())
+    return cause(
+        case, "Python module not found", "a package that the lock names is missing or damaged", seen, case.reinstall()
+    )
 
 
 def port_taken(case: Case) -> Finding:
@@ -174,10 +200,9 @@ def settings_refused(case: Case) -> Finding:
 
 
 def credentials_missing(case: Case) -> Finding:
-    service = case.part("service")
-    if case.lives or service.get("ExecMainStatus") != "243":
+    seen = None if case.lives else case.logged("243/CREDENTIALS|[Ff]ailed to set up credentials")
+    if not seen:
         return None
-    seen = case.logged("credential") or "systemd: 243/CREDENTIALS"
     return cause(case, "credentials missing", "systemd finds no password to hand over", seen, case.playbook())
 
 
@@ -187,7 +212,9 @@ def stopped(case: Case) -> Finding:
     if not idle or service.get("Result") != "success" or case.found:
         return None
     seen = case.failed("service is active")
-    return cause(case, "service stopped", "somebody stopped the service", seen, "systemctl start payment.socket payment.service")
+    return cause(
+        case, "service stopped", "somebody stopped the service", seen, "systemctl start payment.socket payment.service"
+    )
 
 
 def start_fails(case: Case) -> Finding:
@@ -196,7 +223,13 @@ def start_fails(case: Case) -> Finding:
         return None
     last = case.logged(r"Error|error|refuse|denied|[Ff]ail|Traceback") or "its log says nothing"
     seen = f"{case.failed('service is active') or 'active'}; {last}"
-    return cause(case, "service fails", "the service does not start or does not answer", seen, "journalctl --unit=payment.service --lines=50")
+    return cause(
+        case,
+        "service fails",
+        "the service does not start or does not answer",
+        seen,
+        "journalctl --unit=payment.service --lines=50",
+    )
 
 
 def ledger_locked(case: Case) -> Finding:
@@ -204,8 +237,16 @@ def ledger_locked(case: Case) -> Finding:
     if not holders:
         return None
     owner = holders[0]
-    seen = "; ".join(each for each in (case.failed("ledger"), case.logged("ledger cannot be used|database is locked")) if each)
-    return cause(case, "ledger locked", f"{owner['name']} keeps the service from writing its ledger", seen, f"kill {owner['pid']}")
+    seen = "; ".join(
+        each for each in (case.failed("ledger"), case.logged("ledger cannot be used|database is locked")) if each
+    )
+    return cause(
+        case,
+        "ledger locked",
+        f"{owner['name']} keeps the service from writing its ledger",
+        seen,
+        f"kill {owner['pid']}",
+    )
 
 
 def ledger_unreachable(case: Case) -> Finding:
@@ -213,7 +254,14 @@ def ledger_unreachable(case: Case) -> Finding:
     if ledger.get("kind") != "postgresql" or not (case.failed("ledger") or case.failed("health of ledger")):
         return None
     seen = case.failed("ledger") or case.logged("ledger cannot be used") or case.failed("health of ledger")
-    return cause(case, "ledger unreachable", "PostgreSQL is not reached, or refuses the service", seen, "systemctl start postgresql", ledger["host"])
+    return cause(
+        case,
+        "ledger unreachable",
+        "PostgreSQL is not reached, or refuses the service",
+        seen,
+        "systemctl start postgresql",
+        ledger["host"],
+    )
 
 
 def unit_differs(case: Case) -> Finding:
@@ -221,7 +269,7 @@ def unit_differs(case: Case) -> Finding:
     used, wanted = case.part("used"), case.part("inventory")
     for name, variables in VARIABLES.items():
         other = [each for each in variables if wanted and used[each] != wanted[each]]
-        if other and (case.failed(f"health of {name}") or name == "rabbitmq" and case.failed("queue")):
+        if other and (case.failed(f"health of {name}") or (name == "rabbitmq" and case.failed("queue"))):
             seen = ", ".join(f"the unit says {each}={used[each]}, the inventory {wanted[each]}" for each in other)
             return cause(case, "unit differs", f"the service asks for {name} in the wrong place", seen, case.playbook())
     return None
@@ -239,15 +287,24 @@ def neighbour(name: str) -> Callable[[Case], Finding]:
             if 0 < status < 500:
                 return None
             seen = part["http"].get("said") or f"http://{part['host']}:{part['port']}/health answers {status}"
-            return cause(case, f"{name} fails", f"{what} does not answer as it should", seen, f"journalctl --unit={unit} --lines=50", part["host"])
+            return cause(
+                case,
+                f"{name} fails",
+                f"{what} does not answer as it should",
+                seen,
+                f"journalctl --unit={unit} --lines=50",
+                part["host"],
+            )
         seen = f"{part['host']}:{part['port']}: {tcp['said']}"
         if tcp["reason"] == "name":
             fix = f"getent hosts {part['host']}  # correct the DNS record, or {variable} in the inventory"
             return cause(case, "DNS", f"the name of {what} is not known", seen, fix)
         if tcp["reason"] == "ECONNREFUSED":
             return cause(case, f"{name} down", f"{what} does not run", seen, f"systemctl start {unit}", part["host"])
-        fix = f"firewall-cmd --permanent --add-port={part['port']}/tcp && firewall-cmd --reload  # once the host itself is up"
-        return cause(case, f"{name} unreachable", f"{what} is behind a firewall, or its host is down", seen, fix, part["host"])
+        fix = f"firewall-cmd --permanent --add-port={part['port']}/tcp && firewall-cmd --reload"
+        return cause(
+            case, f"{name} unreachable", f"{what} is behind a firewall, or its host is down", seen, fix, part["host"]
+        )
 
     return rule
 
@@ -259,10 +316,20 @@ def broker_login(case: Case) -> Finding:
         return None
     user, vhost = used["AMQP_USER"], used["PAYMENT_AMQP_VHOST"]
     if amqp.get("code") == 530 or "vhost" in amqp["said"]:
-        what, fix = "RabbitMQ does not let the user into the vhost", f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"
+        what, fix = (
+            "RabbitMQ does not let the user into the vhost",
+            f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'",
+        )
         return cause(case, "RabbitMQ vhost refused", what, amqp["said"], fix, rabbitmq["host"])
     fix = f"rabbitmqctl change_password {user}  # to payment_amqp_password of the vault; it asks for it"
-    return cause(case, "RabbitMQ credentials", "RabbitMQ does not take the service's password", amqp["said"], fix, rabbitmq["host"])
+    return cause(
+        case,
+        "RabbitMQ credentials",
+        "RabbitMQ does not take the service's password",
+        amqp["said"],
+        fix,
+        rabbitmq["host"],
+    )
 
 
 def broker_queue(case: Case) -> Finding:
@@ -271,30 +338,65 @@ def broker_queue(case: Case) -> Finding:
     if not case.failed("queue") or amqp.get("step") not in ("queue", "type"):
         return None
     if amqp["step"] == "type":
-        fix = f"rabbitmqctl delete_queue {queue} --if-empty  # the service makes it anew; or set payment_checkup_queue_type"
-        return cause(case, "queue of another type", f"{queue} was made otherwise than its consumers declare it", amqp["said"], fix, rabbitmq["host"])
+        fix = f"rabbitmqctl delete_queue {queue} --if-empty  # it is made anew; or set payment_checkup_queue_type"
+        return cause(
+            case,
+            "queue of another type",
+            f"{queue} was made otherwise than its consumers declare it",
+            amqp["said"],
+            fix,
+            rabbitmq["host"],
+        )
     if amqp.get("code") == 404:
-        what, fix = f"there is no queue {queue}, and the service did not make one", f"rabbitmqctl list_queues -p {used['PAYMENT_AMQP_VHOST']}"
+        what, fix = (
+            f"there is no queue {queue}, and the service did not make one",
+            f"rabbitmqctl list_queues -p {used['PAYMENT_AMQP_VHOST']}",
+        )
         return cause(case, "queue missing", what, amqp["said"], fix, rabbitmq["host"])
     fix = f"rabbitmqctl set_permissions -p {used['PAYMENT_AMQP_VHOST']} {used['AMQP_USER']} '.*' '.*' '.*'"
-    return cause(case, "queue refused", "RabbitMQ does not let the user use the queue", amqp["said"], fix, rabbitmq["host"])
+    return cause(
+        case, "queue refused", "RabbitMQ does not let the user use the queue", amqp["said"], fix, rabbitmq["host"]
+    )
 
 
 def firewall_closed(case: Case) -> Finding:
     seen = case.failed("firewall")
     if not seen:
         return None
-    away = "; ".join(f"{row['check']}: {row['seen']}" for row in case.rows if row["check"].startswith("reached from") and row["state"] == "failed")
-    return cause(case, "firewall closed", "firewalld does not let the frontends in", f"{seen}; {away}".strip("; "), case.playbook())
+    away = "; ".join(
+        f"{row['check']}: {row['seen']}"
+        for row in case.rows
+        if row["check"].startswith("reached from") and row["state"] == "failed"
+    )
+    return cause(
+        case,
+        "firewall closed",
+        "firewalld does not let the frontends in",
+        f"{seen}; {away}".strip("; "),
+        case.playbook(),
+    )
 
 
 def not_reached(case: Case) -> Finding:
-    away = [f"{row['check']}: {row['seen']}" for row in case.rows if row["check"].startswith("reached from") and row["state"] == "failed"]
+    away = [
+        f"{row['check']}: {row['seen']}"
+        for row in case.rows
+        if row["check"].startswith("reached from") and row["state"] == "failed"
+    ]
     if not away or not case.lives or case.failed("firewall"):
         return None
     if (listening := case.failed("port listens")) and "127.0.0.1" in listening:
-        return cause(case, "wrong address", "the service listens where nobody else reaches it", listening, case.playbook())
-    return cause(case, "network", "the service answers on its host, and not from elsewhere", "; ".join(away), f"tracepath -n {case.host}", "the frontend")
+        return cause(
+            case, "wrong address", "the service listens where nobody else reaches it", listening, case.playbook()
+        )
+    return cause(
+        case,
+        "network",
+        "the service answers on its host, and not from elsewhere",
+        "; ".join(away),
+        f"tracepath -n {case.host}",
+        "the frontend",
+    )
 
 
 def payments_fail(case: Case) -> Finding:
@@ -308,11 +410,30 @@ def payments_fail(case: Case) -> Finding:
         if name.capitalize() in logged:
             what, _, unit = NEIGHBOURS[name]
             place = case.part(name).get("host", name)
-            return cause(case, f"{name} fails", f"payments fail because of {what}", f"{seen}; {logged}", f"journalctl --unit={unit} --lines=50", place)
+            return cause(
+                case,
+                f"{name} fails",
+                f"payments fail because of {what}",
+                f"{seen}; {logged}",
+                f"journalctl --unit={unit} --lines=50",
+                place,
+            )
     if "gateway" in logged or "gateway" in seen:
         what = "payments fail because of the gateway"
-        return cause(case, "gateway fails", what, f"{seen}; {logged}", "journalctl --unit=payment.service --grep=gateway --lines=20")
-    return cause(case, "payments fail", "the last payment failed", f"{seen}; {logged}".strip("; "), "journalctl --unit=payment.service --lines=50")
+        return cause(
+            case,
+            "gateway fails",
+            what,
+            f"{seen}; {logged}",
+            "journalctl --unit=payment.service --grep=gateway --lines=20",
+        )
+    return cause(
+        case,
+        "payments fail",
+        "the last payment failed",
+        f"{seen}; {logged}".strip("; "),
+        "journalctl --unit=payment.service --lines=50",
+    )
 
 
 def orders_wait(case: Case) -> Finding:
@@ -320,10 +441,18 @@ def orders_wait(case: Case) -> Finding:
     if not seen or case.found or not case.lives:
         return None
     logged = case.logged("orders cannot be published") or ""
-    return cause(case, "orders wait", "paid orders do not reach RabbitMQ", f"{seen}; {logged}", "journalctl --unit=payment.service --grep=published")
+    return cause(
+        case,
+        "orders wait",
+        "paid orders do not reach RabbitMQ",
+        f"{seen}; {logged}",
+        "journalctl --unit=payment.service --grep=published",
+    )
 
 
-def simple(check: str, name: str, what: str, command: str | None = None, unless_found: bool = False) -> Callable[[Case], Finding]:
+def simple(
+    check: str, name: str, what: str, command: str | None = None, unless_found: bool = False
+) -> Callable[[Case], Finding]:
     """The rule that a failed check is a cause of its own, put right by `command`, else by site.yml."""
 
     def rule(case: Case) -> Finding:
@@ -344,7 +473,9 @@ def release_differs(case: Case) -> Finding:
 
 def nginx_down(case: Case) -> Finding:
     seen = case.failed("nginx is active")
-    return seen and cause(case, "Nginx down", "the frontend's Nginx does not run", seen, "nginx -t && systemctl start nginx")
+    return seen and cause(
+        case, "Nginx down", "the frontend's Nginx does not run", seen, "nginx -t && systemctl start nginx"
+    )
 
 
 def wrong_upstream(case: Case) -> Finding:
@@ -353,10 +484,15 @@ def wrong_upstream(case: Case) -> Finding:
     servers = [each["address"] for each in case.evidence["servers"]]
     strange = [each for each in servers if each not in case.evidence["hosts"]]
     if strange:
-        seen = f"{case.evidence['location']} leads to {', '.join(strange)}; the payment hosts are {', '.join(case.evidence['hosts'])}"
+        hosts = ", ".join(case.evidence["hosts"])
+        seen = f"{case.evidence['location']} leads to {', '.join(strange)}; the payment hosts are {hosts}"
         if route := case.failed("route /api/payment/"):
             seen += f"; the route answers {route}"
-        fix = case.playbook() if case.evidence["managed"] else f"grep -rn {strange[0]} /etc/nginx  # write the right address, then: nginx -s reload"
+        fix = (
+            case.playbook()
+            if case.evidence["managed"]
+            else f"grep -rn {strange[0]} /etc/nginx  # write the right address, then: nginx -s reload"
+        )
         return cause(case, "wrong upstream in Nginx", "Nginx sends payments to what is no payment host", seen, fix)
     seen = case.failed("route's payment hosts")
     return cause(case, "host left drained", "Nginx sends a payment host nothing", seen, case.playbook())
@@ -366,7 +502,13 @@ def proxy_denied(case: Case) -> Finding:
     denied = [line for line in case.evidence.get("log", []) if "(13: Permission denied) while connecting" in line]
     if not case.failed("route /api/payment/") or not denied:
         return None
-    return cause(case, "SELinux denial", "SELinux does not let Nginx connect", denied[-1], "setsebool -P httpd_can_network_connect on")
+    return cause(
+        case,
+        "SELinux denial",
+        "SELinux does not let Nginx connect",
+        denied[-1],
+        "setsebool -P httpd_can_network_connect on",
+    )
 
 
 RULES = {
@@ -375,16 +517,16 @@ RULES = {
         *(program_missing, selinux_denial, module_missing, settings_refused, credentials_missing, start_fails),
         *(ledger_locked, ledger_unreachable, unit_differs, neighbour("cart"), neighbour("user"), neighbour("rabbitmq")),
         *(broker_login, broker_queue, firewall_closed, not_reached),
-        simple("clock", "clock skew", "the host's clock is wrong", "systemctl enable --now chronyd && chronyc makestep"),
-        simple("gateway's certificate", "certificate", "the gateway is not reached with a certificate that will do", "date; dnf upgrade -y ca-certificates"),
+        simple("clock", "clock skew", "the host's clock is wrong", SET_CLOCK),
+        simple("gateway's certificate", "certificate", "the gateway has no certificate that will do", RENEW_ROOTS),
         *(payments_fail, orders_wait),
         simple("releases", "half-done release", "a deployment was cut off"),
         simple("service is enabled", "not enabled", "the service does not come with the next boot"),
         simple("owners and modes", "owners and modes", "a file is open to others, or closed to the service"),
         simple("configuration", "configuration differs", "the configuration is not the inventory's"),
         release_differs,
-        simple("disk", "disk nearly full", "there is little room left", "du -xah /var /opt | sort -h | tail -n 20", True),
-        simple("memory", "little memory", "there is little memory left", "ps -eo rss,comm --sort=-rss | head", True),
+        simple("disk", "disk nearly full", "there is little room left", LARGEST_FILES, unless_found=True),
+        simple("memory", "little memory", "there is little memory left", LARGEST_PROCESSES, unless_found=True),
     ),
     "frontend": (unreachable, nginx_down, wrong_upstream, proxy_denied),
 }  # fmt: skip

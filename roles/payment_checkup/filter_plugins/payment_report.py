@@ -1,15 +1,16 @@
 """Bring the checks of a fleet into documents: for programs, for CI, and for the page that people look at."""
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from xml.etree import ElementTree
 
 
 def payment_report(rows_of_hosts: dict, fleet: dict, began: float, ended: float) -> dict:
     """Return what results/verify.json holds.
 
-    Times are in seconds since 1970; the document has `time` (RFC 3339), `seconds` that it took, `ok`, and `hosts`: for each by its name `kind` (payment or frontend),
-    `ok`, `checks` as payment_checks makes them, and for a payment host what it runs and has waiting: `release`,
-    `uptime`, `payments`, `outbox_orders`, `outbox_oldest_seconds`, None where it did not answer.
+    Times are in seconds since 1970. The document has `time` (RFC 3339), `seconds` that it took, `ok`, and `hosts`: for
+    each by its name `kind` (payment or frontend), `ok`, `checks` as payment_checks makes them, and for a payment host
+    what it runs and has waiting: `release`, `uptime`, `payments`, `outbox_orders`, `outbox_oldest_seconds`, None where
+    it did not answer.
     """
     hosts = {
         host: {
@@ -21,7 +22,7 @@ def payment_report(rows_of_hosts: dict, fleet: dict, began: float, ended: float)
         for host, rows in rows_of_hosts.items()
     }
     ok = all(host["ok"] for host in hosts.values())
-    time = datetime.fromtimestamp(float(began), timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    time = datetime.fromtimestamp(float(began), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return {"time": time, "seconds": round(float(ended) - float(began), 1), "ok": ok, "hosts": hosts}
 
 

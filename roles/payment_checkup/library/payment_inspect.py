@@ -71,10 +71,15 @@ evidence:
 """
 
 # The only variables that are taken from the unit: one that was written by hand has passwords among its own.
-NAMES = (
-    "CART_HOST CART_PORT USER_HOST USER_PORT AMQP_HOST AMQP_USER PAYMENT_AMQP_PORT PAYMENT_AMQP_VHOST PAYMENT_QUEUE "
-    "PAYMENT_BIND PAYMENT_PORT PAYMENT_GATEWAY PAYMENT_LEDGER_URL"
-).split()
+NAMES = {"CART_HOST", "CART_PORT", "USER_HOST", "USER_PORT", "AMQP_HOST", "AMQP_USER", "PAYMENT_AMQP_PORT"}
+NAMES |= {
+    "PAYMENT_AMQP_VHOST",
+    "PAYMENT_QUEUE",
+    "PAYMENT_BIND",
+    "PAYMENT_PORT",
+    "PAYMENT_GATEWAY",
+    "PAYMENT_LEDGER_URL",
+}
 STATE = "/var/lib/skillupworks/payment"
 RECENT = 600  # seconds of logs
 LOG_LINES = 400
@@ -158,18 +163,17 @@ def main():
 def outcome(future):
     """What a part found, or why it found nothing."""
     error = future.exception()
-    return {"error": "{}: {}".format(type(error).__name__, error)} if error else future.result()
+    return {"error": f"{type(error).__name__}: {error}"} if error else future.result()
 
 
 def whole_unit():
     """The service, its socket, and what it starts with which environment, as systemd has loaded them."""
-    properties = "LoadState ActiveState SubState UnitFileState Result NeedDaemonReload".split()
+    properties = ["LoadState", "ActiveState", "SubState", "UnitFileState", "Result", "NeedDaemonReload"]
     socket_unit = unit("payment.socket", *properties)
     service = unit(
         "payment.service",
         *properties,
-        *"ExecMainStatus ExecMainCode NRestarts MainPID ControlGroup ActiveEnterTimestamp".split(),
-        *"ExecStart Environment OOMPolicy".split(),
+        *["NRestarts", "ExecStart", "Environment"],
     )
     pairs = re.findall(r'(?:^| )"?([A-Z_]+)=([^ "]*)', service.pop("Environment", ""))
     program = re.search(r"path=(\S+)", service.pop("ExecStart", ""))
@@ -193,7 +197,10 @@ def sockets(port):
     """Who listens on the service's port, and which unit it belongs to."""
     found = []
     for line in run("ss", "-Hltnp", "sport = :" + port)["out"].splitlines():
-        owners = [{"name": name, "pid": int(pid), "unit": unit_of(pid)} for name, pid in re.findall(r'"([^"]+)",pid=(\d+)', line)]
+        owners = [
+            {"name": name, "pid": int(pid), "unit": unit_of(pid)}
+            for name, pid in re.findall(r'"([^"]+)",pid=(\d+)', line)
+        ]
         found.append({"address": line.split()[3], "owners": owners})
     return found
 
@@ -201,7 +208,7 @@ def sockets(port):
 def unit_of(pid):
     """The systemd unit that a process belongs to, empty when it has none."""
     try:
-        with open("/proc/{}/cgroup".format(pid)) as file:
+        with open(f"/proc/{pid}/cgroup") as file:
             match = re.search(r"([^/\n]+\.(?:service|scope))", file.read())
     except OSError:
         return ""
@@ -217,7 +224,7 @@ def answers(used, session):
     said["gauges"] = {name: float(value) for name, value in re.findall(r"^(payment_\w+) ([0-9.e+-]+)$", text, re.M)}
     said["route"] = ask(host, port, "/pay/checkup", method="OPTIONS")
     if session:
-        headers = {"Content-Type": "application/json", "Idempotency-Key": "checkup-{:.3f}".format(time.time())}
+        headers = {"Content-Type": "application/json", "Idempotency-Key": f"checkup-{time.time():.3f}"}
         said["payment"] = document(ask(host, port, "/pay/" + session, "POST", headers, "{}", timeout=15))
     return said
 
@@ -233,7 +240,7 @@ def document(answer):
 def journal(*which):
     """The last lines of the last minutes, in their order."""
     # Backwards, because otherwise --since has it count from there.
-    since, number = "--since=-{}s".format(RECENT), "--lines={}".format(LOG_LINES)
+    since, number = f"--since=-{RECENT}s", f"--lines={LOG_LINES}"
     shown = run("journalctl", *which, since, number, "--reverse", "--output=json", "--output-fields=MESSAGE")["out"]
     messages = [json.loads(line).get("MESSAGE") for line in shown.splitlines()]
     return [message[:2000] for message in reversed(messages) if isinstance(message, str)]
@@ -243,7 +250,9 @@ def neighbour(host, port, path=None):
     """Whether another service is reached, step by step: its name, its port, its answer."""
     found = {"host": host, "port": port}
     try:
-        found["addresses"] = sorted({each[4][0] for each in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)})
+        found["addresses"] = sorted(
+            {each[4][0] for each in socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)}
+        )
     except OSError as error:
         return dict(found, tcp={"ok": False, "reason": "name", "said": str(error)})
     found["tcp"] = connect(host, port)
@@ -317,7 +326,7 @@ def lock_holders(path, service):
 
 def process_name(pid):
     try:
-        with open("/proc/{}/comm".format(pid)) as file:
+        with open(f"/proc/{pid}/comm") as file:
             return file.read().strip()
     except OSError:
         return "?"
@@ -328,13 +337,14 @@ def gateway(url):
     parts = urlsplit(url)
     if parts.scheme != "https":
         return {"kind": parts.scheme}
-    found = dict(neighbour(parts.hostname, str(parts.port or 443)), kind="https")
+    address = parts.hostname, parts.port or 443
+    found = dict(neighbour(*address), kind="https")
     if not found["tcp"]["ok"]:
         return found
     try:
-        with socket.create_connection((parts.hostname, parts.port or 443), TIMEOUT) as plain:
-            with ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) as secure:
-                expires = ssl.cert_time_to_seconds(secure.getpeercert()["notAfter"])
+        plain = socket.create_connection(address, TIMEOUT)
+        with ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) as secure:
+            expires = ssl.cert_time_to_seconds(secure.getpeercert()["notAfter"])
     except OSError as error:
         return dict(found, tls={"ok": False, "said": getattr(error, "verify_message", "") or str(error)})
     return dict(found, tls={"ok": True, "expires": expires})
@@ -355,7 +365,7 @@ def owner_and_mode(path):
     return {
         "owner": name_of(pwd.getpwuid, status.st_uid),
         "group": name_of(grp.getgrgid, status.st_gid),
-        "mode": "{:04o}".format(status.st_mode & 0o7777),
+        "mode": f"{status.st_mode & 0o7777:04o}",
     }
 
 
@@ -403,7 +413,7 @@ def venv(link):
         installed[name] = distribution.version
         changed = changed_files(distribution)
         if changed:
-            problems.append("{}: {} files are gone or changed, such as {}".format(name, len(changed), changed[0]))
+            problems.append(f"{name}: {len(changed)} files are gone or changed, such as {changed[0]}")
     with open(lock, encoding="utf-8") as file:
         locked = re.findall(r"^([\w.-]+)==([^\s;]+)( *;)?", file.read(), re.M)
     for name, version, optional in locked:

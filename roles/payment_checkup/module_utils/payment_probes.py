@@ -15,12 +15,16 @@ def run(*argv, **options):
     environment = dict(os.environ, LC_ALL="C.UTF-8", SYSTEMD_COLORS="0", SYSTEMD_PAGER="")
     try:
         done = subprocess.run(
-            argv, env=environment, timeout=3 * TIMEOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False, **options
+            argv,
+            env=environment,
+            timeout=3 * TIMEOUT,
+            capture_output=True,
+            **options,
         )
     except OSError as error:
         return {"code": None, "out": "", "error": str(error)}
     except subprocess.TimeoutExpired:
-        return {"code": None, "out": "", "error": "no answer in {} s".format(3 * TIMEOUT)}
+        return {"code": None, "out": "", "error": f"no answer in {3 * TIMEOUT} s"}
     out, error = (stream.decode("utf-8", "replace").strip() for stream in (done.stdout, done.stderr))
     return {"code": done.returncode, "out": out, "error": error}
 

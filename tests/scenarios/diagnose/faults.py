@@ -28,11 +28,15 @@ FAULTS = [
     Fault("uWSGI not found", f"mv /app/venv/bin/uwsgi /root/; {RESTART}", f"mv /root/uwsgi /app/venv/bin/; {RESTART}"),
     Fault("Python not found", "mv /usr/bin/python3.11 /root/", "mv /root/python3.11 /usr/bin/"),
     Fault("Python module not found", f"mv {SITE}/flask /root/; {RESTART}", f"mv /root/flask {SITE}/; {RESTART}"),
-    Fault("release missing", f"mv $(readlink /app) /root/release; {RESTART}", f"mv /root/release $(readlink /app); {RESTART}"),
+    Fault(
+        "release missing",
+        f"mv $(readlink /app) /root/release; {RESTART}",
+        f"mv /root/release $(readlink /app); {RESTART}",
+    ),
     Fault(
         "port taken",
-        "systemctl stop payment.socket payment.service; systemd-run --unit=squatter python3 -m http.server 8084; sleep 2; "
-        "systemctl start payment.socket || true",
+        "systemctl stop payment.socket payment.service; systemd-run --unit=squatter python3 -m http.server 8084; "
+        "sleep 2; systemctl start payment.socket || true",
         "systemctl stop squatter; systemctl start payment.socket payment.service",
     ),
     Fault(
@@ -47,26 +51,24 @@ FAULTS = [
     ),
     Fault(
         "service fails",
-        f"cp --preserve {UNIT} {UNIT}.bak; sed -i 's|^TimeoutStartSec=.*|ExecStartPre=/bin/false|' {UNIT}; {RELOAD}; {RESTART}",
+        f"sed -i.bak 's|^TimeoutStartSec=.*|ExecStartPre=/bin/false|' {UNIT}; {RELOAD}; {RESTART}",
         f"mv {UNIT}.bak {UNIT}; {RELOAD}; {RESTART}",
     ),
     Fault(
         "disk full",
         f"systemctl stop payment.service; mount -t tmpfs -o size=4m,mode=700,uid=skillupworks tmpfs {STATE}; "
-        f"systemctl start payment.service; head -c 8m /dev/zero > {STATE}/filler",
+        f"systemctl start payment.service; head -c 8m /dev/zero > {STATE}/filler || true",
         f"systemctl stop payment.service; umount {STATE}; systemctl start payment.service",
     ),
     Fault(
         "ledger locked",
         f"systemd-run --unit=locker python3 -c \"import sqlite3, time; c = sqlite3.connect('{STATE}/ledger.db'); "
-        'c.execute(\'begin immediate\'); time.sleep(300)"; sleep 2',
+        "c.execute('begin immediate'); time.sleep(300)\"; sleep 2",
         "systemctl stop locker",
     ),
     Fault("cart down", "systemctl stop cart", "systemctl start cart", "cart-1"),
     Fault("user down", "systemctl stop user", "systemctl start user", "user-1"),
-    Fault(
-        "cart unreachable", "firewall-cmd --remove-port=8083/tcp", "firewall-cmd --add-port=8083/tcp", "cart-1"
-    ),
+    Fault("cart unreachable", "firewall-cmd --remove-port=8083/tcp", "firewall-cmd --add-port=8083/tcp", "cart-1"),
     Fault(
         "cart fails",
         "curl -sS -X PUT -d true http://127.0.0.1:8083/broken",
@@ -86,7 +88,7 @@ FAULTS = [
     ),
     Fault(
         "unit differs",
-        f"cp --preserve {UNIT} {UNIT}.bak; sed -i s/USER_PORT=8081/USER_PORT=8082/ {UNIT}; {RELOAD}; {RESTART}",
+        f"sed -i.bak s/USER_PORT=8081/USER_PORT=8082/ {UNIT}; {RELOAD}; {RESTART}",
         f"mv {UNIT}.bak {UNIT}; {RELOAD}; {RESTART}",
     ),
     Fault("firewall closed", "firewall-cmd --remove-port=8084/tcp", "firewall-cmd --add-port=8084/tcp"),

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import results
 import testinfra
+from faults import FAULTS, PAYMENT, Fault
 
 from conftest import ask
-from faults import FAULTS, PAYMENT, Fault
 
 Host = testinfra.host.Host
 
