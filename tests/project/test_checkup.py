@@ -46,7 +46,7 @@ def failed(evidence: Evidence) -> dict[str, str]:
 
 
 def causes(evidence: Evidence, host: str = "payment-1") -> list[dict[str, str]]:
-    return payment_diagnosis({host: payment_checks(evidence)}, {host: evidence}, ["inventories/x"])
+    return payment_diagnosis({host: payment_checks(evidence)}, {host: evidence}, ["inventories/x"], {})
 
 
 def test_a_healthy_fleet_has_no_failed_check_and_no_cause(payment, frontend):

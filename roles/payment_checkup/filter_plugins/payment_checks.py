@@ -6,6 +6,7 @@ that of the modules payment_inspect and payment_inspect_frontend; tasks/inspect.
 
 import json
 import re
+from datetime import datetime
 
 MIB = 1024**2
 LEAST_FREE = 200 * MIB  # bytes on a disk
@@ -13,6 +14,7 @@ LEAST_FREE_SHARE = 0.02  # of its inodes
 LEAST_MEMORY = 64 * MIB
 LARGEST_SKEW = 5.0  # seconds
 LONGEST_WAIT = 60.0  # seconds that a paid order may wait for RabbitMQ
+LATELY = 120.0  # seconds that payments say something about now
 CERTIFICATE_DAYS = 14
 
 
@@ -29,7 +31,16 @@ def payment_checks(evidence: dict) -> list[dict]:
         return frontend_rows(evidence)
     rows = [row("host is reached", True, "yes")]
     for judge in (
-        *(service_rows, socket_rows, answer_rows, payment_rows, last_payment_rows, queue_rows, ledger_rows, reach_rows),
+        *(
+            service_rows,
+            socket_rows,
+            answer_rows,
+            payment_rows,
+            last_payments_rows,
+            queue_rows,
+            ledger_rows,
+            reach_rows,
+        ),
         *(drift_rows, venv_rows, release_rows, file_rows, firewall_rows, selinux_rows),
         *(disk_rows, memory_rows, clock_rows, gateway_rows),
     ):
@@ -134,13 +145,17 @@ def payment_rows(evidence: dict) -> list[dict]:
     ]
 
 
-def last_payment_rows(evidence: dict) -> list[dict]:
-    """How did the last attempt end that a customer made? A refused one is the customer's own doing."""
-    attempts = [line for line in evidence["journal"] if '"payment attempt"' in line]
-    if not attempts:
-        return [row("last payment", None, "none lately")]
-    last = json.loads(attempts[-1])
-    return [row("last payment", last["outcome"] != "failed", f"{last['outcome']}: {last['reason']}")]
+def last_payments_rows(evidence: dict) -> list[dict]:
+    """Do customers' payments fail, one after the other, just now? A refused one is the customer's own doing."""
+    attempts = [json.loads(line) for line in evidence["journal"] if '"payment attempt"' in line]
+    now = evidence["clock"]["host"]
+    ages = [now - datetime.fromisoformat(each["time"].replace("Z", "+00:00")).timestamp() for each in attempts]
+    last = [each for each, age in zip(attempts, ages, strict=True) if age < LATELY][-5:]
+    if not last:
+        return [row("last payments", None, f"none in {LATELY:.0f} s")]
+    failed = [each["reason"] for each in last if each["outcome"] == "failed"]
+    seen = f"{len(failed)} of the last {len(last)} failed"
+    return [row("last payments", len(failed) < len(last), f"{seen}: {failed[-1]}" if failed else seen)]
 
 
 def queue_rows(evidence: dict) -> list[dict]:
@@ -355,7 +370,7 @@ def strange_servers(evidence: dict) -> list[str]:
 def payment_drift(results: list[dict]) -> list[str]:
     """The files that tasks run in check mode would have changed."""
     each = [one for result in results for one in result.get("results", [result])]
-    return [str(one.get("dest") or one.get("path") or one["item"]["dest"]) for one in each if one.get("changed")]
+    return [str(one.get("dest") or one.get("path") or "a secret") for one in each if one.get("changed")]
 
 
 def payment_endpoint(hostvars: dict, port: int) -> str:

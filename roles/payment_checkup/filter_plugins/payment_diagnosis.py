@@ -400,7 +400,7 @@ def not_reached(case: Case) -> Finding:
 
 
 def payments_fail(case: Case) -> Finding:
-    seen = case.failed("last payment") or case.failed("payment")
+    seen = case.failed("last payments") or case.failed("payment")
     if not seen or case.found:
         return None
     logged = case.logged(r"cannot be used|cannot be charged|not known whether|gateway") or ""
@@ -430,7 +430,7 @@ def payments_fail(case: Case) -> Finding:
     return cause(
         case,
         "payments fail",
-        "the last payment failed",
+        "the last payments failed",
         f"{seen}; {logged}".strip("; "),
         "journalctl --unit=payment.service --lines=50",
     )
@@ -462,6 +462,16 @@ def simple(
         return cause(case, name, what, seen, command or case.playbook())
 
     return rule
+
+
+def half_done(case: Case) -> Finding:
+    seen = case.failed("releases")
+    if not seen:
+        return None
+    releases = case.part("releases")
+    wanted = case.evidence["wanted"] in releases["half_done"]  # else it is nobody's, and no run would complete it
+    fix = case.playbook() if wanted else f"rm -r {releases['folder']}/{releases['half_done'][0]}"
+    return cause(case, "half-done release", "a deployment was cut off", seen, fix)
 
 
 def release_differs(case: Case) -> Finding:
@@ -520,7 +530,7 @@ RULES = {
         simple("clock", "clock skew", "the host's clock is wrong", SET_CLOCK),
         simple("gateway's certificate", "certificate", "the gateway has no certificate that will do", RENEW_ROOTS),
         *(payments_fail, orders_wait),
-        simple("releases", "half-done release", "a deployment was cut off"),
+        half_done,
         simple("service is enabled", "not enabled", "the service does not come with the next boot"),
         simple("owners and modes", "owners and modes", "a file is open to others, or closed to the service"),
         simple("configuration", "configuration differs", "the configuration is not the inventory's"),
@@ -532,10 +542,11 @@ RULES = {
 }  # fmt: skip
 
 
-def payment_diagnosis(rows_of_hosts: dict, fleet: dict, inventories: list[str]) -> list[dict]:
+def payment_diagnosis(rows_of_hosts: dict, fleet: dict, inventories: list[str], names: dict) -> list[dict]:
     """Return the root causes on all hosts, worst first: `cause`, `what`, `evidence`, `host`, and `command` with `on`.
 
-    `rows_of_hosts` are the checks of `fleet`, the evidence by host; `inventories` are what Ansible was given.
+    `rows_of_hosts` are the checks of `fleet`, the evidence by host; `inventories` are what Ansible was given; `names`
+    are the inventory's hosts by their addresses.
     """
     options = " ".join(f"-i {each}" for each in inventories)
     ranked = []
@@ -543,6 +554,7 @@ def payment_diagnosis(rows_of_hosts: dict, fleet: dict, inventories: list[str]) 
         case = Case(host, fleet[host], rows, options)
         for rank, rule in enumerate(RULES[case.evidence["kind"]]):
             if finding := rule(case):
+                finding["on"] = names.get(finding["on"], finding["on"])
                 case.found.append(finding)
                 ranked.append((case.evidence["kind"] == "frontend", rank, finding))
     ranked.sort(key=lambda each: each[:2])

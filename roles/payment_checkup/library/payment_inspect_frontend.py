@@ -39,27 +39,25 @@ def main():
         argument_spec={"hosts": {"type": "dict", "required": True}, "route": {"type": "str", "required": True}},
         supports_check_mode=True,
     )
-    hosts = module.params["hosts"]
-    with ThreadPoolExecutor(16) as threads:
-        reached = dict(zip(hosts, threads.map(reach, hosts.values())))
+    url = urlsplit(module.params["route"])
     location, servers = route_of_nginx()
     evidence = {
-        "reached": reached,
         "nginx": unit("nginx.service", "LoadState", "ActiveState", "UnitFileState"),
         "location": location,
         "servers": servers,
     }
-    if location:
-        url = urlsplit(module.params["route"])
-        evidence["route"] = ask(url.hostname, url.port or 80, url.path + "/live")
-        evidence["log"] = run("tail", "--lines=50", "/var/log/nginx/error.log")["out"].splitlines()
+    with ThreadPoolExecutor(16) as threads:
+        asked = {
+            host: {path: threads.submit(ask, *address.rsplit(":", 1), "/" + path) for path in ("health", "metrics")}
+            for host, address in module.params["hosts"].items()
+        }
+        if location:
+            evidence["route"] = threads.submit(ask, url.hostname, url.port or 80, url.path + "/live").result()
+            evidence["log"] = run("tail", "--lines=50", "/var/log/nginx/error.log")["out"].splitlines()
+        evidence["reached"] = {
+            host: {path: answer.result() for path, answer in answers.items()} for host, answers in asked.items()
+        }
     module.exit_json(evidence=evidence)
-
-
-def reach(address):
-    """What a payment host answers from here."""
-    host, port = address.rsplit(":", 1)
-    return {name: ask(host, port, "/" + name) for name in ("health", "metrics")}
 
 
 def route_of_nginx():
