@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -175,18 +176,6 @@ def test_what_several_hosts_share_is_one_line_and_failures_come_first():
     ]
 
 
-def test_the_modules_change_nothing():
-    """No call of theirs writes, but to a process's standard input; no command of theirs is one that does."""
-    text = "".join(path.read_text() for path in [*ROLE.glob("library/*.py"), *ROLE.glob("module_utils/*.py")])
-    assert (
-        re.findall(r"os\.(remove|unlink|rename|mkdir|chmod|chown|symlink|kill)|shutil|open\([^)]*[\"'][wax]", text)
-        == []
-    )
-    commands = set(re.findall(r"run\(\s*\"([a-z-]+)\"", text))
-    assert commands == {"systemctl", "ss", "journalctl", "ausearch", "firewall-cmd", "tail"}
-    assert set(re.findall(r"\"systemctl\", \"(\w+)\"", text)) == {"show"}
-
-
 # The documents
 
 
@@ -233,7 +222,7 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
             }
             for group in ("payment", "frontend")
         }
-        inventory["frontend"]["hosts"]["frontend-1"]["__payment_checkup_began"] = 1795560000.5
+        inventory["frontend"]["hosts"]["frontend-1"]["__payment_checkup_began"] = time.time() - 4
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
         (tmp_path / "report.yml").write_text(REPORT)
         done = subprocess.run(
@@ -321,8 +310,8 @@ def look(chromium: str, folder: Path, hosts: int) -> None:
             assert (seen["rows"], seen["requests"]) == (hosts + 1, 0)
             assert not set(seen["failed"]) & set(seen["ok"])
             backgrounds[scheme] = seen["ok"]
-            if width == 1400:
-                picture = pictures / f"verify-{hosts}-{scheme}.png"
+            if width == 1400 or hosts == 50:
+                picture = pictures / f"verify-{hosts}-{scheme}-{width}.png"
                 subprocess.run([*browser, f"--screenshot={picture}", page.as_uri()], capture_output=True, check=True)
                 assert picture.read_bytes().startswith(b"\x89PNG")
     assert backgrounds["light"] != backgrounds["dark"]
