@@ -353,10 +353,9 @@ def broker_queue(case: Case) -> Finding:
             f"rabbitmqctl list_queues -p {used['PAYMENT_AMQP_VHOST']}",
         )
         return cause(case, "queue missing", what, amqp["said"], fix, rabbitmq["host"])
-    fix = f"rabbitmqctl set_permissions -p {used['PAYMENT_AMQP_VHOST']} {used['AMQP_USER']} '.*' '.*' '.*'"
-    return cause(
-        case, "queue refused", "RabbitMQ does not let the user use the queue", amqp["said"], fix, rabbitmq["host"]
-    )
+    fix = "rabbitmqctl list_queues name state exclusive owner_pid"
+    what = "RabbitMQ does not let the service use the queue"
+    return cause(case, "queue refused", what, amqp["said"], fix, rabbitmq["host"])
 
 
 def firewall_closed(case: Case) -> Finding:
@@ -437,17 +436,16 @@ def payments_fail(case: Case) -> Finding:
 
 
 def orders_wait(case: Case) -> Finding:
-    seen = case.failed("outbox")
+    seen = case.failed("outbox") or case.failed("health of rabbitmq")
     if not seen or case.found or not case.lives:
         return None
-    logged = case.logged("orders cannot be published") or ""
-    return cause(
-        case,
-        "orders wait",
-        "paid orders do not reach RabbitMQ",
-        f"{seen}; {logged}",
-        "journalctl --unit=payment.service --grep=published",
-    )
+    logged = case.logged("orders cannot be published") or "its log says nothing"
+    if "ACCESS_REFUSED" in logged:
+        user, vhost = case.part("used")["AMQP_USER"], case.part("used")["PAYMENT_AMQP_VHOST"]
+        fix, broker = f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'", case.part("rabbitmq")["host"]
+        return cause(case, "RabbitMQ permissions", "RabbitMQ takes no orders from the user", logged, fix, broker)
+    fix = "journalctl --unit=payment.service --grep=published --lines=20"
+    return cause(case, "orders wait", "paid orders do not reach RabbitMQ", f"{seen}; {logged}", fix)
 
 
 def simple(

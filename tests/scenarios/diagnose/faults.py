@@ -13,7 +13,8 @@ UPSTREAM = "/etc/nginx/conf.d/payment-upstream.conf"
 
 @dataclass(frozen=True)
 class Fault:
-    """Shell commands that do it and undo it, on one host; {password} and {broker} stand for RabbitMQ's.
+    """Shell commands that do it and undo it, on one host; {password} and {broker} stand for RabbitMQ's, {url} for
+    the service's.
 
     `pays` when only a payment shows it; `cured` when the command that diagnose.yml gives is run, to see that it helps;
     `inventory` is what the inventory says meanwhile.
@@ -126,9 +127,11 @@ FAULTS = [
         "rabbitmq-1",
         cured=True,
     ),
+    # What it refuses is not told before there is an order.
     Fault(
-        "queue refused",
-        "rabbitmqctl set_permissions skillupworks none none none",
+        "RabbitMQ permissions",
+        "rabbitmqctl set_permissions skillupworks none none none; "
+        "curl -sS -H 'Content-Type: application/json' -d '{}' {url}/pay/refused; sleep 12",
         "rabbitmqctl set_permissions skillupworks '.*' '.*' '.*'",
         "rabbitmq-1",
         cured=True,

@@ -102,10 +102,10 @@ def well(url: str, on: Callable[[str], Host]) -> Callable[[], None]:
 
 @pytest.fixture
 def injected(
-    on: Callable[[str], Host], well: Callable[[], None], settings: dict[str, str]
+    on: Callable[[str], Host], well: Callable[[], None], settings: dict[str, str], url: str
 ) -> Callable[[Fault], AbstractContextManager[None]]:
     """Do a fault, and undo it."""
-    known = {"{password}": settings["payment_amqp_password"], "{broker}": settings["payment_amqp_host"]}
+    known = {"{password}": settings["payment_amqp_password"], "{broker}": settings["payment_amqp_host"], "{url}": url}
 
     def run(host: str, command: str) -> None:
         for name, value in known.items():
