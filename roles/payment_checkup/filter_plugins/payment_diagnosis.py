@@ -348,11 +348,8 @@ def broker_queue(case: Case) -> Finding:
             rabbitmq["host"],
         )
     if amqp.get("code") == 404:
-        what, fix = (
-            f"there is no queue {queue}, and the service did not make one",
-            f"rabbitmqctl list_queues -p {used['PAYMENT_AMQP_VHOST']}",
-        )
-        return cause(case, "queue missing", what, amqp["said"], fix, rabbitmq["host"])
+        fix = "systemctl restart payment.service  # which makes it when it connects"
+        return cause(case, "queue missing", f"somebody removed the queue {queue}", amqp["said"], fix)
     fix = "rabbitmqctl list_queues name state exclusive owner_pid"
     what = "RabbitMQ does not let the service use the queue"
     return cause(case, "queue refused", what, amqp["said"], fix, rabbitmq["host"])

@@ -137,6 +137,7 @@ FAULTS = [
         cured=True,
     ),
     Fault("queue of another type", QUEUE % "{'x-queue-type': 'quorum'}", QUEUE % "{}"),
+    Fault("queue missing", "rabbitmqctl delete_queue order-processing", "true", "rabbitmq-1", cured=True),
     Fault("unit differs", *in_unit("USER_PORT=8081", "USER_PORT=8082")),
     Fault("firewall closed", "firewall-cmd --remove-port=8084/tcp", "firewall-cmd --add-port=8084/tcp"),
     Fault(
