@@ -29,7 +29,13 @@ def payment_checks(evidence: dict) -> list[dict]:
         return [row("host is reached", False, evidence["unreachable"].strip() or "unreachable")]
     if evidence["kind"] == "frontend":
         return frontend_rows(evidence)
-    rows = [row("host is reached", True, "yes")]
+    missing = [
+        f"{name}: {part['error']}" for name, part in evidence.items() if isinstance(part, dict) and "error" in part
+    ]
+    rows = [
+        row("host is reached", True, "yes"),
+        row("evidence is complete", not missing, "; ".join(missing) or "yes"),
+    ]
     for judge in (
         *(
             service_rows,
@@ -48,13 +54,8 @@ def payment_checks(evidence: dict) -> list[dict]:
             rows += judge(evidence)
         except (KeyError, TypeError, AttributeError) as error:
             name = judge.__name__.removesuffix("_rows").replace("_", " ")
-            rows.append(row(name, False, f"cannot be told: {part_error(evidence) or repr(error)}"))
+            rows.append(row(name, False, f"cannot be told ({error!r})"))
     return rows
-
-
-def part_error(evidence: dict) -> str:
-    """What kept a part of the evidence from being collected."""
-    return "; ".join(part["error"] for part in evidence.values() if isinstance(part, dict) and "error" in part)
 
 
 def service_rows(evidence: dict) -> list[dict]:
@@ -210,11 +211,10 @@ def reach_rows(evidence: dict) -> list[dict]:
 
 def drift_rows(evidence: dict) -> list[dict]:
     """Is what lies on the host what site.yml would write there?"""
-    drift = evidence["drift"]
-    if isinstance(drift, dict):
-        return [row("configuration", False, drift["error"])]
+    if "error" in evidence["drift"]:
+        return []
     stale = [name for name in ("service", "socket") if evidence[name].get("NeedDaemonReload") == "yes"]
-    seen = [f"{path} is not the inventory's" for path in drift]
+    seen = [f"{path} is not the inventory's" for path in evidence["drift"]]
     seen += [f"systemd has not read payment.{name} since it changed" for name in stale]
     return [row("configuration", not seen, "; ".join(seen) or "as site.yml writes it")]
 

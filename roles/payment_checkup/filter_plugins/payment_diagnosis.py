@@ -64,9 +64,10 @@ class Case:
 
     def reinstall(self) -> str:
         """Put the locked requirements back into the release that is linked."""
-        wheels = "--no-index --find-links /app/wheels -r /app/wheels/requirements.txt"
-        which = wheels if self.part("releases").get("wheels") else "-r /app/requirements.txt"
-        pip = f"/app/venv/bin/python -m pip install --force-reinstall --require-hashes {which}"
+        link = self.part("releases").get("path", "/app")
+        wheels = f"--no-index --find-links {link}/wheels -r {link}/wheels/requirements.txt"
+        which = wheels if self.part("releases").get("wheels") else f"-r {link}/requirements.txt"
+        pip = f"{link}/venv/bin/python -m pip install --force-reinstall --require-hashes {which}"
         return f"{pip} && systemctl restart payment.service"
 
 
@@ -128,7 +129,7 @@ def link_broken(case: Case) -> Finding:
     releases = case.part("releases")
     if not releases or releases["linked"] or not_deployed(case):
         return None
-    seen = f"/app leads to {releases['link'] or 'nothing'}, which is not there"
+    seen = f"{releases['path']} leads to {releases['target'] or 'nothing'}, which is not there"
     return cause(case, "release missing", "the application path leads nowhere", seen, case.playbook())
 
 
@@ -136,7 +137,7 @@ def python_missing(case: Case) -> Finding:
     python = case.part("venv").get("python")
     if not python:
         return None
-    seen = f"/app/venv/bin/python leads to {python}, which is not there"
+    seen = f"the release's venv/bin/python leads to {python}, which is not there"
     return cause(
         case,
         "Python not found",
@@ -333,8 +334,8 @@ def broker_login(case: Case) -> Finding:
 
 
 def broker_queue(case: Case) -> Finding:
-    rabbitmq, used = case.part("rabbitmq"), case.part("used")
-    amqp, queue = rabbitmq.get("amqp", {}), case.part("used").get("PAYMENT_QUEUE")
+    rabbitmq, queue = case.part("rabbitmq"), case.part("used").get("PAYMENT_QUEUE")
+    amqp = rabbitmq.get("amqp", {})
     if not case.failed("queue") or amqp.get("step") not in ("queue", "type"):
         return None
     if amqp["step"] == "type":

@@ -390,7 +390,8 @@ def releases(wanted):
     link = wanted["link"]
     return {
         "folder": folder,
-        "link": os.readlink(link) if os.path.islink(link) else "",
+        "path": link,
+        "target": os.readlink(link) if os.path.islink(link) else "",
         "linked": os.path.isdir(link),
         "wheels": os.path.isdir(os.path.join(link, "wheels")),
         "installed": read_line(os.path.join(link, "REVISION")),
