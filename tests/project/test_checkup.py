@@ -234,7 +234,7 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
             evidence[f"payment-{number}"] = one
         inventory = {
             group: {
-                "hosts": {host: {"__payment_checkup_evidence": evidence[host]} for host in evidence if group in host}
+                "hosts": {host: {f"__payment_checkup_{group}": evidence[host]} for host in evidence if group in host}
             }
             for group in ("payment", "frontend")
         }

@@ -380,8 +380,16 @@ def payment_endpoint(hostvars: dict, port: int) -> str:
 
 def payment_reached(hostvars: dict, places: list[str], host: str) -> dict:
     """How `host` was reached from each of `places`: None where that is not known."""
-    seen = {place: hostvars[place].get("__payment_checkup_evidence", {}) for place in places}
+    seen = {place: hostvars[place].get("__payment_checkup_frontend", {}) for place in places}
     return {place: evidence.get("reached", {}).get(host) for place, evidence in seen.items()}
+
+
+def payment_fleet(hostvars: dict, payment: list[str], frontend: list[str]) -> dict:
+    """The evidence of all hosts, by their names; a host that is both is there twice."""
+    names = {host: f"{host} (frontend)" if host in payment else host for host in frontend}
+    return {host: hostvars[host]["__payment_checkup_payment"] for host in payment} | {
+        names[host]: hostvars[host]["__payment_checkup_frontend"] for host in frontend
+    }
 
 
 def payment_table(rows_of_hosts: dict) -> str:
@@ -412,6 +420,7 @@ class FilterModule:
             "payment_checks": payment_checks,
             "payment_drift": payment_drift,
             "payment_endpoint": payment_endpoint,
+            "payment_fleet": payment_fleet,
             "payment_reached": payment_reached,
             "payment_table": payment_table,
         }

@@ -60,7 +60,7 @@ class Case:
         return (self.part("answers").get("live") or {}).get("status") == 200
 
     def playbook(self, name: str = "site.yml") -> str:
-        return f"ansible-playbook {self.inventory} playbooks/{name} --limit {self.host}"
+        return f"ansible-playbook {self.inventory} playbooks/{name} --limit {self.host.partition(' ')[0]}"
 
     def reinstall(self) -> str:
         """Put the locked requirements back into the release that is linked."""
@@ -575,10 +575,10 @@ def unexplained(rows_of_hosts: dict) -> list[dict]:
     ]
 
 
-def payment_diagnosis_text(causes: list[dict], hosts: list[str]) -> str:
+def payment_diagnosis_text(causes: list[dict], fleet: dict) -> str:
     """The causes in words."""
     if not causes:
-        return f"{', '.join(hosts)}: nothing is wrong"
+        return f"{', '.join(fleet)}: nothing is wrong"
     lines = []
     for number, each in enumerate(causes, 1):
         lines += [
