@@ -151,7 +151,7 @@ def last_payments_rows(evidence: dict) -> list[dict]:
     attempts = [json.loads(line) for line in evidence["journal"] if '"payment attempt"' in line]
     now = evidence["clock"]["host"]
     ages = [now - datetime.fromisoformat(each["time"].replace("Z", "+00:00")).timestamp() for each in attempts]
-    last = [each for each, age in zip(attempts, ages, strict=True) if age < LATELY][-5:]
+    last = [each for each, age in zip(attempts, ages, strict=True) if age < LATELY][-3:]
     if not last:
         return [row("last payments", None, f"none in {LATELY:.0f} s")]
     failed = [each["reason"] for each in last if each["outcome"] == "failed"]
@@ -394,7 +394,7 @@ def payment_fleet(hostvars: dict, payment: list[str], frontend: list[str]) -> di
 
 def payment_table(rows_of_hosts: dict) -> str:
     """The rows of all hosts as one table: what is the same on several hosts is one line, failures first."""
-    lines = [("", "check", "host", "seen")]
+    lines = [("state", "check", "host", "seen")]
     names = dict.fromkeys(row["check"] for rows in rows_of_hosts.values() for row in rows)
     marks = {"failed": "FAIL", "skipped": "-", "ok": "ok"}
     for name in names:
@@ -408,7 +408,7 @@ def payment_table(rows_of_hosts: dict) -> str:
             lines.append((marks[state], name, others, seen))
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     return "\n".join(
-        f"{mark:<4}  {name:<{widths[1]}}  {host:<{widths[2]}}  {seen}".strip() for mark, name, host, seen in lines
+        f"{mark:<5}  {name:<{widths[1]}}  {host:<{widths[2]}}  {seen}".rstrip() for mark, name, host, seen in lines
     )
 
 
