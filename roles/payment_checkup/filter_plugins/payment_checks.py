@@ -403,7 +403,7 @@ def payment_table(rows_of_hosts: dict) -> str:
             for each in rows:
                 if each["check"] == name:
                     groups.setdefault((each["state"], each["seen"]), []).append(host)
-        for (state, seen), hosts in sorted(groups.items(), key=lambda item: list(marks).index(item[0][0])):
+        for (state, seen), hosts in sorted(groups.items()):  # failed, ok, skipped
             others = f"{hosts[0]} and {len(hosts) - 1} more" if len(hosts) > 1 else hosts[0]
             lines.append((marks[state], name, others, seen))
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
