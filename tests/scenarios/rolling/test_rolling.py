@@ -135,6 +135,14 @@ def test_deployment(play, source, host, releases, under_load):
     assert drained(host) == []
 
 
+def test_restart(play, host, under_load):
+    with under_load("rolling: restart"):
+        played = play("restart.yml")
+    assert played.code == 0, played.output
+    assert marked_down(played) == ["payment-1", "payment-2"]
+    assert drained(host) == []
+
+
 def test_changed_configuration_on_both_at_once(play, source, payment_hosts, under_load):
     """Nobody would be left, so nobody is drained, and clients wait for the restart, as with a single host."""
     with under_load("rolling: changed configuration, both at once"):
