@@ -263,7 +263,6 @@ def firewall_rows(evidence: dict) -> list[dict]:
     """Are exactly the inventory's sources let in, now and after a reboot?"""
     if evidence["firewall"]["state"] != "running":
         return [row("firewall", None, f"firewalld: {evidence['firewall']['state'] or 'is not there'}")]
-    openings = firewall_openings(evidence)
     differ = [
         f"{what}: {opening}"
         for what, side in (("missing", "after"), ("not the inventory's", "before"))
