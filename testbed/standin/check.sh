@@ -4,7 +4,7 @@ set -euo pipefail
 
 offered=(
     curl firewalld gcc gcc-c++ git iproute iptables logrotate make nginx openssh-clients openssh-server
-    policycoreutils-python-utils procps-ng python3-firewall python3-libselinux python3.11 python3.11-devel
+    policycoreutils-python-utils postgresql-server procps-ng python3-firewall python3-libselinux python3.11 python3.11-devel
     python3.11-pip rabbitmq-server tar telnet tree unzip vim
 )
 
