@@ -60,9 +60,7 @@ def parse_arguments():
     parser.add_argument("--queue", default="order-processing")
     parser.add_argument("--count", type=int, default=1, help="how many orders to wait for (1)")
     parser.add_argument("--timeout", type=float, default=10, help="how many seconds to wait for them (10)")
-    parser.add_argument(
-        "--every", action="store_true", help="print an order as often as it comes, until the queue is empty"
-    )
+    parser.add_argument("--every", action="store_true", help="print repeated orders too, until none is left")
     parser.add_argument("--peek", action="store_true", help="leave the orders in the queue")
     return parser.parse_args()
 
