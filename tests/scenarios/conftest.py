@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ class Played:
         line = re.search(rf"^{host} +: (.*)$", self.output, re.MULTILINE)[1]
         return {name: int(count) for name, count in re.findall(r"(\w+)=(\d+)", line)}
 
+    def changed(self) -> list[str]:
+        """The names of the tasks that changed something, in their order."""
+        tasks = re.split(r"^TASK \[", self.output, flags=re.MULTILINE)[1:]
+        return [task.split("]")[0].split(" : ")[-1] for task in tasks if re.search(r"^changed: ", task, re.MULTILINE)]
+
 
 @pytest.fixture(scope="module")
 def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:  # of a host: it keeps the tests' order
@@ -87,7 +93,7 @@ def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:
     The load comes from one address, so that clients are not limited.
     """
     plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "PYTHONUNBUFFERED": "1"}
-    environment = os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    plain |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
 
     def run(playbook: str, *arguments: str, kill_at: str | None = None, **variables: object) -> Played:
         command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
@@ -96,7 +102,7 @@ def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:
         process = subprocess.Popen(
             [*command, *arguments],
             cwd=ROOT,
-            env=environment,
+            env=os.environ | plain,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -193,7 +199,30 @@ def under_load(
         with Load(entrance) as running:
             yield running
         record_property("load", running.row(scenario))
-        assert [answer for answer in running.failed() if not re.match(unless, str(answer.status))] == []
+        assert Counter(answer.status for answer in running.failed() if not re.match(unless, str(answer.status))) == {}
         assert len(running.answers) > 50
 
     return load
+
+
+@pytest.fixture(scope="module")
+def as_deployed(settings: dict[str, object]) -> dict[str, object]:
+    """Variables with which a run of site.yml finds nothing to change: those of the inventory, without `play`'s own."""
+    return {"payment_rate_client": settings["payment_rate_client"]}
+
+
+@pytest.fixture
+def unchanged(host: object) -> Iterator[None]:
+    """The test leaves links, units, configuration, releases, accounts, ports and the running processes as they were."""
+
+    def state() -> str:
+        return host.check_output(
+            "readlink /app; systemctl show payment.service payment.socket firewalld.service"
+            " --property=MainPID,ActiveEnterTimestamp,UnitFileState --value;"
+            " find /app /opt/skillupworks /etc/skillupworks /etc/systemd/system /etc/logrotate.d /etc/firewalld"
+            r" -printf '%p %i %C@ %m %U %l\n' | sort; md5sum /etc/passwd /etc/group"
+        )
+
+    before = state()
+    yield
+    assert state() == before
