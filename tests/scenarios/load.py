@@ -2,6 +2,7 @@
 
 import http.client
 import itertools
+import json
 import threading
 import time
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ _LONGEST = 600.0  # seconds after which the load ends by itself
 class Answer:
     status: int | str
     seconds: float
+    began: float  # by the monotonic clock
+    order: str | None  # the id of the order that was answered
 
 
 class Load:
@@ -64,6 +67,7 @@ class Load:
     def _ask(self, number: int) -> None:
         connection = http.client.HTTPConnection(self._base.netloc, timeout=_PATIENCE)
         began = time.monotonic()
+        order = None
         try:
             if number % 2:
                 connection.request("GET", f"{self._base.path}/health")
@@ -72,10 +76,12 @@ class Load:
                 path = f"{self._base.path}/pay/{session}"
                 connection.request("POST", path, b"{}", {"Content-Type": "application/json"})
             response = connection.getresponse()
-            response.read()
+            body = response.read()
             status: int | str = response.status
+            if status == 200:
+                order = json.loads(body).get("orderId")
         except (OSError, http.client.HTTPException) as error:
             status = repr(error)
         finally:
             connection.close()
-        self.answers.append(Answer(status, time.monotonic() - began))
+        self.answers.append(Answer(status, time.monotonic() - began, began, order))

@@ -9,8 +9,6 @@ import urllib.error
 import urllib.request
 
 import pytest
-import testinfra
-from testinfra.host import Host
 
 from conftest import ask
 
@@ -22,28 +20,6 @@ UNUSABLE_LEDGER = {
     "payment_ledger_url": "postgresql://payment@127.0.0.1:9/payment",
     "payment_ledger_password": "p4-ss-w0rd",
 }
-
-
-@pytest.fixture(scope="module")
-def payment_hosts(settings: dict[str, object], request: pytest.FixtureRequest) -> dict[str, Host]:
-    """The payment hosts, by name."""
-    inventory = request.config.getoption("ansible_inventory")
-    return {
-        name: testinfra.get_host(f"ansible://{name}?sudo=true", ansible_inventory=inventory)
-        for name in settings["groups"]["payment"]
-    }
-
-
-@pytest.fixture(scope="module")
-def urls(payment_hosts: dict[str, Host], settings: dict[str, object]) -> dict[str, str]:
-    """Where the payment hosts themselves are asked, by name."""
-    addresses = {name: host.ansible.get_variables()["ansible_host"] for name, host in payment_hosts.items()}
-    return {name: f"http://{address}:{settings['payment_port']}" for name, address in addresses.items()}
-
-
-@pytest.fixture(scope="module")
-def entrance(settings: dict[str, object]) -> str:
-    return f"http://{settings['ansible_host']}/api/payment"
 
 
 def drained(host):
