@@ -206,9 +206,11 @@ def under_load(
 
 
 @pytest.fixture(scope="module")
-def as_deployed(settings: dict[str, object]) -> dict[str, object]:
+def as_deployed(play: Callable[..., Played], settings: dict[str, object]) -> dict[str, object]:
     """Variables with which a run of site.yml finds nothing to change: those of the inventory, without `play`'s own."""
-    return {"payment_rate_client": settings["payment_rate_client"]}
+    variables = {"payment_rate_client": settings["payment_rate_client"]}
+    assert play("site.yml", **variables).code == 0
+    return variables
 
 
 @pytest.fixture

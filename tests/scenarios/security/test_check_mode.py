@@ -34,7 +34,7 @@ def test_a_setting(play, as_deployed):
 def test_a_password(play, as_deployed, settings, verbosity):
     played = play("site.yml", "--check", "--diff", verbosity, payment_amqp_password="staple-battery", **as_deployed)
     assert played.code == 0, played.output
-    assert played.changed() == ["Write the RabbitMQ password, for systemd to hand to the service alone", RESTART]
+    assert played.changed() == ["Keep the secrets, for systemd to hand to the service alone", RESTART]
     assert "staple-battery" not in played.output
     assert settings["payment_amqp_password"] not in played.output
 
@@ -54,7 +54,7 @@ def test_a_bare_host(play, as_deployed, settings, tmp_path):
         "Install what the release needs",
         "Create the release directory",
         "Create the configuration directories",
-        "Write the RabbitMQ password, for systemd to hand to the service alone",
+        "Keep the secrets, for systemd to hand to the service alone",
         "Write the configuration",
         "Switch the application path to the release",
     ):

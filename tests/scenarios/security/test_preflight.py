@@ -82,8 +82,8 @@ def test_no_program_may_run_on_the_disk(refused, host):
 
 
 def test_the_memory_is_too_small(refused, host):
-    with saying(host, "/proc/meminfo", "MemTotal: 999999 kB\nMemAvailable: 102400 kB\n"):
-        refused("it has 100 MiB of memory left, and the trial of a release need")
+    with saying(host, "/proc/meminfo", "MemTotal: 999999 kB\nMemAvailable: 51200 kB\n"):
+        refused("it has 50 MiB of memory left, and the trial of a release need")
 
 
 def test_the_system_is_another(refused, host):
