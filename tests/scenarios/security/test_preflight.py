@@ -1,5 +1,6 @@
 """A host that cannot be served is refused before anything is changed, on it or on another one."""
 
+import shlex
 from contextlib import contextmanager
 
 import pytest
@@ -34,7 +35,7 @@ def mounted(host, place, options):
 @contextmanager
 def saying(host, file, content):
     """Have a file of the system say something else."""
-    host.run_expect([0], f"printf %s {content!r} > /run/said && mount --bind /run/said {file}")
+    host.run_expect([0], f"printf %s {shlex.quote(content)} > /run/said && mount --bind /run/said {file}")
     try:
         yield
     finally:
@@ -87,7 +88,7 @@ def test_the_memory_is_too_small(refused, host):
 
 
 def test_the_system_is_another(refused, host):
-    with saying(host, "/etc/redhat-release", "Rocky Linux release 8.9 (Green Obsidian)\n"):
+    with saying(host, "/etc/os-release", 'NAME="Rocky Linux"\nID=rocky\nID_LIKE=rhel\nVERSION_ID=8.9\n'):
         refused("8.9, and the service is made for RHEL 9 and its rebuilds")
 
 
