@@ -1,5 +1,7 @@
 """`--check --diff` tells what a run would change, no more and no less, and no secret."""
 
+import re
+
 import pytest
 
 RESTART = "Start the service, anew when anything is newer than it"
@@ -25,7 +27,7 @@ def test_a_setting(play, as_deployed):
     played = play("site.yml", "--check", "--diff", payment_queue="other-orders", **as_deployed)
     assert played.code == 0, played.output
     assert played.changed() == ["Write the configuration", RESTART]
-    diff = [line for line in played.output.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    diff = re.findall(r"^[+-](?![+-]{2}).+", played.output, re.MULTILINE)
     assert diff == ["-Environment=PAYMENT_QUEUE=order-processing", "+Environment=PAYMENT_QUEUE=other-orders"]
 
 

@@ -182,7 +182,7 @@ def test_the_last_host_that_serves_is_not_drained(play, source, payment_hosts, u
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
-        ("payment_route_rate", "fast", 'invalid rate "rate=fast"'),
+        ("payment_route_max_body", "99999999999999999999k", '"client_max_body_size" directive invalid value'),
         ("payment_route_location_file", "/etc/nginx/elsewhere/payment.conf", 'Put "include /etc/nginx/elsewhere'),
     ],
 )
