@@ -13,11 +13,10 @@ UPSTREAM = "/etc/nginx/conf.d/payment-upstream.conf"
 
 @dataclass(frozen=True)
 class Fault:
-    """Shell commands that do it and undo it, on one host; {password} and {broker} stand for RabbitMQ's, {url} for
-    the service's.
+    """Shell commands that do it and undo it, on one host; {password} and {broker} stand for RabbitMQ's.
 
-    `pays` when only a payment shows it; `cured` when the command that diagnose.yml gives is run, to see that it helps;
-    `inventory` is what the inventory says meanwhile.
+    `pays` when only a payment that fails shows it, `orders` when only an order does; `cured` when the command that
+    diagnose.yml gives is run, to see that it helps; `inventory` is what the inventory says meanwhile.
     """
 
     name: str
@@ -25,6 +24,7 @@ class Fault:
     undo: str
     on: str = PAYMENT
     pays: bool = False
+    orders: bool = False
     cured: bool = False
     inventory: Mapping[str, str] = field(default_factory=dict)
 
@@ -137,10 +137,10 @@ FAULTS = [
     # What it refuses is not told before there is an order.
     Fault(
         "RabbitMQ permissions",
-        "rabbitmqctl set_permissions skillupworks none none none; "
-        "curl -sS -H 'Content-Type: application/json' -d '{}' {url}/pay/refused; sleep 12",
+        "rabbitmqctl set_permissions skillupworks none none none",
         "rabbitmqctl set_permissions skillupworks '.*' '.*' '.*'",
         "rabbitmq-1",
+        orders=True,
         cured=True,
     ),
     Fault("queue of another type", QUEUE % "{'x-queue-type': 'quorum'}", QUEUE % "{}"),

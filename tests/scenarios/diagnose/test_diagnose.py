@@ -5,6 +5,7 @@ What cannot be had in a container, a denial of SELinux's and a wrong clock, is j
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -102,10 +103,10 @@ def well(url: str, on: Callable[[str], Host]) -> Callable[[], None]:
 
 @pytest.fixture
 def injected(
-    on: Callable[[str], Host], well: Callable[[], None], settings: dict[str, str], url: str
+    on: Callable[[str], Host], well: Callable[[], None], settings: dict[str, str]
 ) -> Callable[[Fault], AbstractContextManager[None]]:
     """Do a fault, and undo it."""
-    known = {"{password}": settings["payment_amqp_password"], "{broker}": settings["payment_amqp_host"], "{url}": url}
+    known = {"{password}": settings["payment_amqp_password"], "{broker}": settings["payment_amqp_host"]}
 
     def run(host: str, command: str) -> None:
         for name, value in known.items():
@@ -143,6 +144,9 @@ def test_fault(fault, injected, diagnose, confusion, on, well, url):
         for attempt in range(3 * fault.pays):  # one after the other, as one may fail for itself
             with pytest.raises(OSError, match=r"50\d"):
                 ask(f"{url}/pay/diagnosed-{attempt}", {})
+        if fault.orders:
+            ask(f"{url}/pay/diagnosed-{time.time_ns()}", {})
+            time.sleep(12)
         causes = diagnose(**fault.inventory)
         confusion.append({"injected": fault.name, "diagnosed": causes[0]["cause"] if causes else "nothing"})
         assert confusion[-1]["diagnosed"] == fault.name, causes
