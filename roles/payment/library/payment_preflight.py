@@ -107,9 +107,21 @@ def owners_of(inodes):
     return owners
 
 
+def process_of(user):
+    """Return the pid of a user's oldest process, or None: in a container, root may not see what others have open."""
+    pids = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid == user:
+                pids.append(int(process.name))
+        except OSError:  # it is over by now
+            continue
+    return min(pids, default=None)
+
+
 def listeners_of(module, ports):
     """Return who listens on `ports`."""
-    found = {}
+    found, users = {}, {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         lines = Path(table).read_text().splitlines()[1:] if Path(table).exists() else []
         for line in lines:
@@ -117,12 +129,13 @@ def listeners_of(module, ports):
             address, port = fields[1].split(":")
             if fields[3] == "0A" and int(port, 16) in ports:
                 found[fields[9]] = {"port": int(port, 16), "address": address_of(address)}
+                users[fields[9]] = int(fields[7])
     if not found:
         return []
     owners = owners_of(found)
     sockets = module.run_command(["systemctl", "show", "*.socket", "--property=Id", "--property=Listen"])[1]
     for inode, listener in found.items():
-        pid = owners.get(inode)
+        pid = owners.get(inode) or process_of(users[inode])
         listener.update(pid=pid, program=None, unit=None)
         if pid == 1:
             mine = [each for each in sockets.split("\n\n") if re.search(rf"^Listen=.*:{listener['port']} ", each, re.M)]
