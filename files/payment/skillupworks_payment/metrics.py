@@ -7,7 +7,7 @@ directory and a scrape adds them up, so that any worker answers for all. The dir
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -127,18 +127,23 @@ class _Counted(Collector):
         self._directory = Path(directory)
 
     def collect(self) -> Iterable[Metric]:
-        return MultiProcessCollector.merge([str(path) for path in self._directory.glob("*.db") if _has_values(path)])
+        files = list(self._directory.glob("*.db"))
+        for file in filter(_is_state_of_the_dead, files):  # what they have counted stays
+            file.unlink(missing_ok=True)
+        return MultiProcessCollector.merge([str(file) for file in files if _has_values(file)])
 
 
-def _has_values(path: Path) -> bool:
-    """Whether the library can read the file: a starting worker has just made it empty, another scrape has removed it,
-    or it is the state of a worker that was killed, which is removed here. What that one has counted stays.
-    """
-    with suppress(FileNotFoundError):
-        if path.name.startswith("gauge_live") and not Path(f"/proc/{path.stem.rpartition('_')[2]}").exists():
-            path.unlink()
-        return path.stat().st_size > 0
-    return False
+def _is_state_of_the_dead(file: Path) -> bool:
+    """Whether it says what a worker was doing that was killed."""
+    return file.name.startswith("gauge_live") and not Path(f"/proc/{file.stem.rpartition('_')[2]}").exists()
+
+
+def _has_values(file: Path) -> bool:
+    """Whether the library can read it: a starting worker has made it and it is still empty, or it is removed by now."""
+    try:
+        return file.stat().st_size > 0
+    except FileNotFoundError:
+        return False
 
 
 def _registry() -> CollectorRegistry:
