@@ -33,8 +33,27 @@ test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or o
 bench-first: .setup-controller .setup-testbed ## Time a first deployment, with wheels beside compiling: ROUNDS=3
 	@bench/first_deployment.py --rounds $(or $(ROUNDS),3)
 
-verify: .setup-controller ## Check the hosts of INVENTORY=inventories/production
+verify: .setup-controller ## Check the hosts of INVENTORY=inventories/production; the page is results/verify.html
 	@ansible-playbook --inventory $(INVENTORY) playbooks/verify.yml
+
+verify-deep: .setup-controller ## Run the tests of tests/hosts that only read on the hosts of INVENTORY
+	@pytest -p no:cacheprovider tests/hosts --hosts=ansible://payment --ansible-inventory=$(INVENTORY) --connection=ansible -m "not disruptive"
+
+diagnose: .setup-controller ## Say why the hosts of INVENTORY do not do well, and what puts it right
+	@ansible-playbook --inventory $(INVENTORY) playbooks/diagnose.yml
+
+restart: .setup-controller ## Restart the service host by host, each drained meanwhile
+	@ansible-playbook --inventory $(INVENTORY) playbooks/restart.yml
+
+AD_HOC := ansible --inventory $(INVENTORY) --become --module-name ansible.builtin.command
+status: .setup-controller ## Show systemd's status of the service on every host
+	@$(AD_HOC) --args "systemctl status --no-pager --lines=3 payment.socket payment.service" payment
+
+logs: .setup-controller ## Show the last lines of every host's log: LINES=50
+	@$(AD_HOC) --args "journalctl --unit=payment.service --no-pager --lines=$(or $(LINES),50)" payment
+
+queue: .setup-controller ## List the queues on the RabbitMQ hosts: type, messages, consumers
+	@$(AD_HOC) --args "rabbitmqctl list_queues name type durable messages consumers" rabbitmq
 
 bundle: .setup-controller ## Pack a release into dist/: VERSION=1.2.0, with WHEELS=1 for hosts without compiler and index
 	@$(if $(filter 1,$(WHEELS)),scripts/setup.sh testbed && )scripts/bundle.sh
@@ -57,4 +76,4 @@ SETUPS := .setup-controller .setup-app .setup-testbed
 $(SETUPS): .setup-%:
 	@scripts/setup.sh $*
 
-.PHONY: help demo demo-down test lint test-app test-roles soak bench-first verify bundle publish lock clean $(SETUPS)
+.PHONY: help demo demo-down test lint test-app test-roles soak bench-first verify verify-deep diagnose restart status logs queue bundle publish lock clean $(SETUPS)

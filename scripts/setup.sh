@@ -3,6 +3,7 @@
 #   setup.sh controller   .venv: Ansible, Molecule and the linters, from requirements.txt
 #   setup.sh app          .venv-app: the app's own requirements and its tests'; RabbitMQ, PostgreSQL and promtool for them
 #   setup.sh testbed      podman, and what the test hosts' image is built with
+#   setup.sh browser      Chromium, to look at the page of verify.yml
 # What is there already is left alone, so a second run takes no time.
 set -euo pipefail
 PATH+=:/usr/sbin:/sbin # where Debian has rabbitmqctl and runc, and an ordinary user does not look
@@ -96,6 +97,9 @@ for part in "$@"; do
         have ssh-keygen || install_packages openssh-client openssh-clients
         have podman || install_packages "podman runc netavark aardvark-dns conmon uidmap iptables nftables" podman
         ! have apt-get || have mmdebstrap || install_packages "mmdebstrap debian-archive-keyring" ""
+        ;;
+    browser)
+        have chromium || have chromium-browser || install_packages chromium chromium
         ;;
     *) fail "no such part: $part" ;;
     esac

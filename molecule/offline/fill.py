@@ -31,6 +31,7 @@ OBJECTS = {
     "climbs.zip": zipped({"../climbed": "x"}),
     "absolute.zip": zipped({"/etc/climbed": "x"}),
     "links.zip": zipped({"static": "/etc"}, mode=stat.S_IFLNK | 0o777),
+    "setuid.zip": zipped({"shell": "x"}, mode=stat.S_IFREG | 0o4755),
     "revision.zip": zipped({"REVISION": "1.2.0"}),
     "no-app.zip": zipped(without="payment.py"),
     "no-lock.zip": zipped(without="requirements.txt"),

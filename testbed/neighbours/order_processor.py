@@ -32,12 +32,12 @@ def main():
     ends = time.monotonic() + arguments.timeout
     for method, properties, body in channel.consume(arguments.queue, inactivity_timeout=0.2):
         if method:
-            if properties.message_id not in seen:
+            if arguments.every or properties.message_id not in seen:
                 seen.add(properties.message_id)
                 print(json.dumps(json.loads(body)), flush=True)
             if not arguments.peek:
                 channel.basic_ack(method.delivery_tag)
-        if len(seen) >= arguments.count or time.monotonic() > ends:
+        if (len(seen) >= arguments.count and not (arguments.every and method)) or time.monotonic() > ends:
             break
     channel.cancel()  # gives back what was not acknowledged
     connection.close()
@@ -60,6 +60,7 @@ def parse_arguments():
     parser.add_argument("--queue", default="order-processing")
     parser.add_argument("--count", type=int, default=1, help="how many orders to wait for (1)")
     parser.add_argument("--timeout", type=float, default=10, help="how many seconds to wait for them (10)")
+    parser.add_argument("--every", action="store_true", help="print repeated orders too, until none is left")
     parser.add_argument("--peek", action="store_true", help="leave the orders in the queue")
     return parser.parse_args()
 

@@ -4,8 +4,8 @@ set -euo pipefail
 
 offered=(
     curl firewalld gcc gcc-c++ git iproute iptables logrotate make nginx openssh-clients openssh-server
-    policycoreutils-python-utils procps-ng python3-firewall python3-libselinux python3.11 python3.11-devel
-    python3.11-pip rabbitmq-server tar telnet tree unzip vim
+    policycoreutils-python-utils postgresql-server procps-ng python3-firewall python3-libselinux python3.11
+    python3.11-devel python3.11-pip rabbitmq-server selinux-policy-targeted tar telnet tree unzip vim
 )
 
 fail() { echo "stand-in: $*" >&2 && exit 1; }

@@ -37,6 +37,25 @@ def settings(host):
 
 
 @pytest.fixture(scope="module")
+def service(host):
+    """The properties that systemd has of the running service."""
+    shown = host.check_output("systemctl show payment.service")
+    return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+
+@pytest.fixture(scope="module")
+def secrets(settings):
+    """What the inventory's configuration needs: name of the credential -> value."""
+    needed = {"amqp_password": settings["payment_amqp_password"]}
+    if settings["payment_ledger_url"]:
+        needed["ledger_password"] = settings["payment_ledger_password"]
+    if settings["payment_gateway"].startswith("https://"):
+        needed["razorpay_key_secret"] = settings["payment_razorpay_key_secret"]
+        needed["razorpay_webhook_secret"] = settings["payment_razorpay_webhook_secret"]
+    return needed
+
+
+@pytest.fixture(scope="module")
 def in_group(settings, request):
     """Return a function: group name -> the first host of that group; a live fleet may have none to ask from."""
 

@@ -1,9 +1,11 @@
-"""playbooks/verify.yml says yes to a sound host, and no to one that is not."""
+"""verify.yml says yes to a sound host, and no to one that is not; diagnose.yml finds nothing wrong with a sound one."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -11,34 +13,53 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def verify(request):
-    """Return a function that runs the playbook; it returns the exit code and the rows of its table."""
+def play(request, tmp_path):
+    """Return a function that runs a playbook; it returns the exit code, what it said and the document it wrote."""
     inventory = request.config.getoption("ansible_inventory")
-    command = [sys.executable, "-m", "ansible", "playbook", "playbooks/verify.yml", f"--inventory={inventory}"]
 
-    def run():
+    def run(name, document):
         plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}  # Molecule wants colours
-        environment = os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
-        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-        return done.returncode, {line.strip(" -'") for line in done.stdout.splitlines() if line.startswith("    - ")}
+        command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{name}", f"--inventory={inventory}"]
+        done = subprocess.run(
+            [*command, f"--extra-vars=payment_checkup_results={tmp_path}"],
+            cwd=ROOT,
+            env=os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+            capture_output=True,
+            text=True,
+        )
+        return done.returncode, done.stdout, json.loads((tmp_path / document).read_text())
 
     return run
 
 
-def test_a_sound_host_passes_every_check(verify):
-    code, rows = verify()
-    assert [row for row in rows if not row.startswith("ok ")] == []
-    assert code == 0
-    assert len(rows) >= 10
+def test_a_sound_host_passes_every_check(play, settings, tmp_path):
+    code, output, report = play("verify.yml", "verify.json")
+    rows = [row for about in report["hosts"].values() for row in about["checks"]]
+    assert [row for row in rows if row["state"] == "failed"] == []
+    assert (code, report["ok"]) == (0, True)
+    assert len(rows) >= 25
+    assert [row["check"] for row in rows if row["check"] not in output] == []
+    cases = ElementTree.parse(tmp_path / "verify.xml").getroot().findall("testsuite/testcase")
+    assert [case.get("name") for case in cases] == [row["check"] for row in rows]
+    assert all(host in (tmp_path / "verify.html").read_text() for host in report["hosts"])
+    assert settings["payment_amqp_password"] not in output + json.dumps(report)
+
+
+def test_a_sound_host_has_no_diagnosis(play):
+    code, output, diagnosis = play("diagnose.yml", "diagnosis.json")
+    assert (code, diagnosis) == (0, {"causes": []})
+    assert "nothing is wrong" in output
 
 
 @pytest.mark.disruptive
-def test_a_stopped_service_fails(verify, host):
+def test_a_stopped_service_fails(play, host):
     host.check_output("systemctl stop payment.socket payment.service")
     try:
-        code, rows = verify()
+        code, output, report = play("verify.yml", "verify.json")
     finally:
         host.check_output("systemctl start payment.service")
     assert code != 0
-    failed = {row.split(maxsplit=1)[1] for row in rows if row.startswith("FAIL")}
-    assert {"service is active        inactive", "port listens             nothing listens"} <= failed
+    assert "FAIL" in output
+    seen = {row["check"]: row["seen"] for row in report["hosts"]["payment-1"]["checks"] if row["state"] == "failed"}
+    assert "inactive" in seen["service is active"]
+    assert seen["port listens"] == "nothing listens"

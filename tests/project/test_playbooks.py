@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT, load
 
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
-READ_ONLY = {"verify.yml"}  # goes on to the other hosts, since it is to tell of all
+READ_ONLY = {"inspect.yml", "verify.yml", "diagnose.yml"}  # go on to the other hosts, since they are to tell of all
 TRACKED = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")[:-1]
 
 

@@ -6,7 +6,6 @@ means that nothing was found.
 
 import ipaddress
 import re
-from pathlib import Path
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
@@ -25,6 +24,12 @@ GATEWAY_HOST = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
 POSTGRESQL = re.compile(r"postgresql://[^\s:@/?#]+@[^\s@/?#]+/[^\s@/?#]+(\?[^\s#]*)?")
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
+SECRETS = (
+    "payment_amqp_password",
+    "payment_ledger_password",
+    "payment_razorpay_key_secret",
+    "payment_razorpay_webhook_secret",
+)
 VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."
 
 
@@ -65,13 +70,15 @@ def payment_inventory_problems(hostvars: dict, groups: dict) -> list[str]:
         for host in groups.get(group, []):
             file = hostvars[host].get("inventory_file") or "the inventory"
             address = str(hostvars[host].get("ansible_host", host))
+            name = address.lower().rstrip(".")
+            shared = is_loopback(name) and not (group == "payment" and owners.get(name) in groups[group])
             if problem := address_problem(address):
                 problems.append(
                     f"{file}: {host}: ansible_host {problem}. Write the address of {what}, for example 172.31.19.139."
                 )
-            elif owners.setdefault(address, host) != host and not is_loopback(address):
+            elif owners.setdefault(name, host) != host and not shared:
                 problems.append(
-                    f"{file}: {host}: ansible_host is {address}, which {owners[address]} has already. "
+                    f"{file}: {host}: ansible_host is {address}, which {owners[name]} has already. "
                     f"Write the address of {what}; a machine that serves both is one host name in both groups."
                 )
     return problems
@@ -188,19 +195,7 @@ def artifact_problems(settings: dict) -> list[str]:
     return problems
 
 
-def file_of(problem: str, inventory_file: str) -> str:
-    """Return the inventory file that sets the variable which `problem` begins with; that of the host if none does."""
-    setting = re.compile(rf"^\s*{re.match('[a-z0-9_]+', problem)[0]}\s*:", re.MULTILINE)
-    folder = Path(inventory_file).parent
-    of_all = [folder / "group_vars/all.yml", *sorted(folder.glob("group_vars/all/**/*.yml"))]
-    of_groups = [file for file in sorted(folder.glob("group_vars/**/*.yml")) if file not in of_all]
-    for file in reversed([*of_all, *of_groups, *sorted(folder.glob("host_vars/**/*.yml"))]):  # the last one counts
-        if file.exists() and setting.search(file.read_text()):
-            return str(file)
-    return inventory_file
-
-
-def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
+def payment_setting_problems(settings: dict) -> list[str]:
     """Check one payment host's settings: {variable name: value}."""
     problems = []
     for name in ("payment_cart_host", "payment_user_host", "payment_amqp_host"):
@@ -228,16 +223,17 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         threads = int(settings["payment_processes"]) * int(settings["payment_threads"])
         if threads > 256:
             problems.append(f"payment_threads times payment_processes is {threads}. One Python process has up to 256.")
-    if settings["payment_runtime"] not in ("uwsgi", "python"):
-        problems.append(f"payment_runtime is {settings['payment_runtime']!r}. Write uwsgi or python.")
     for name in ("payment_amqp_user", "payment_amqp_vhost", "payment_queue", "payment_gateway"):
         if not UNIT_VALUE.fullmatch(str(settings[name])):
             problems.append(f"{name} is {settings[name]!r}. Write it without spaces, quotes, backslashes and %.")
     password = str(settings["payment_amqp_password"])
     if not password or password.startswith("<"):
         problems.append(f"payment_amqp_password, the password of RabbitMQ's user, is not set. {VAULT}")
-    elif password in PUBLISHED_PASSWORDS:
-        problems.append(f"payment_amqp_password is one that the install guide publishes. Choose another. {VAULT}")
+    problems += [
+        f"{name} is a password that the install guide publishes. Choose another. {VAULT}"
+        for name in SECRETS
+        if settings[name] in PUBLISHED_PASSWORDS
+    ]
     if problem := gateway_problem(str(settings["payment_gateway"]), settings["payment_sandbox_allowed"]):
         problems.append(f"payment_gateway {problem}.")
     problems += razorpay_problems(settings)
@@ -245,7 +241,7 @@ def payment_setting_problems(settings: dict, inventory_file: str) -> list[str]:
         problems.append(problem)
     problems += rate_problems(settings)
     problems += artifact_problems(settings)
-    return [f"{file_of(problem, inventory_file)}: {problem}" for problem in problems]
+    return problems
 
 
 class FilterModule:

@@ -15,6 +15,7 @@ class _Datetime(datetime.datetime):
         return datetime.datetime.fromtimestamp(time.time(), tz)
 
 
+_Datetime.__name__ = "datetime.datetime"  # a value's repr is Python, and is read as such
 time.time = lambda: _time() + int(_shift.read_text())
 time.time_ns = lambda: _time_ns() + int(_shift.read_text()) * 10**9
 datetime.datetime = _Datetime

@@ -1,0 +1,76 @@
+"""`--check --diff` tells what a run would change, no more and no less, and no secret."""
+
+import re
+
+import pytest
+
+RESTART = "Start the service, anew when anything is newer than it"
+# What a run does beside what check mode tells: it tries the release first, and remembers it when it has answered.
+BESIDE = {
+    "Write the unit of the trial, which the next boot does not know",
+    "Start the trial, anew where a killed run left one",
+    "End the trial",
+    "Remove its unit",
+    "Keep its units and its configuration",
+}
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_nothing_to_change(play, as_deployed):
+    played = play("site.yml", "--check", "--diff", **as_deployed)
+    assert played.code == 0, played.output
+    assert played.changed() == []
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_setting(play, as_deployed):
+    played = play("site.yml", "--check", "--diff", payment_queue="other-orders", **as_deployed)
+    assert played.code == 0, played.output
+    assert played.changed() == ["Write the configuration", RESTART]
+    diff = re.findall(r"^[+-](?![+-]{2}).+", played.output, re.MULTILINE)
+    assert diff == ["-Environment=PAYMENT_QUEUE=order-processing", "+Environment=PAYMENT_QUEUE=other-orders"]
+
+
+@pytest.mark.usefixtures("unchanged")
+@pytest.mark.parametrize("verbosity", ["--diff", "-vvv"])
+def test_a_password(play, as_deployed, settings, verbosity):
+    played = play("site.yml", "--check", "--diff", verbosity, payment_amqp_password="staple-battery", **as_deployed)
+    assert played.code == 0, played.output
+    assert played.changed() == ["Keep the secrets, for systemd to hand to the service alone", RESTART]
+    assert "staple-battery" not in played.output
+    assert settings["payment_amqp_password"] not in played.output
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_a_bare_host(play, as_deployed, settings, tmp_path):
+    """Another host, that has nothing of the kind, as a payment host: all is told, and nothing of it done."""
+    inventory = tmp_path / "hosts.yml"
+    inventory.write_text("payment: {hosts: {frontend-1: {}}}\n")
+    played = play("site.yml", "--check", "--diff", f"--inventory={inventory}", "--limit=frontend-1", **as_deployed)
+    assert played.code == 0, played.output
+    told = played.changed()
+    for task in (
+        "Install Python 3.11",
+        "Create the user",
+        "Create the log directory",
+        "Install what the release needs",
+        "Create the release directory",
+        "Create the configuration directories",
+        "Keep the secrets, for systemd to hand to the service alone",
+        "Write the configuration",
+        "Switch the application path to the release",
+    ):
+        assert task in told
+    assert settings["payment_amqp_password"] not in played.output
+    again = play("site.yml", "--check", f"--inventory={inventory}", "--limit=frontend-1", **as_deployed)
+    assert again.changed() == told, "the first one did something"
+
+
+def test_a_run_does_what_it_told(play, as_deployed):
+    change = {"payment_processes": 3, **as_deployed}
+    told = play("site.yml", "--check", **change).changed()
+    done = play("site.yml", **change)
+    assert done.code == 0, done.output
+    assert "Write the configuration" in told
+    assert [task for task in done.changed() if task not in BESIDE] == told
+    assert play("site.yml", **as_deployed).code == 0
