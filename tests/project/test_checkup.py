@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ RECORDED = Path(__file__).with_name("recorded")
 ROLE = ROOT / "roles/payment_checkup"
 sys.path.append(str(ROLE / "filter_plugins"))
 
-from payment_checks import payment_checks, payment_table  # noqa: E402
-from payment_diagnosis import payment_diagnosis  # noqa: E402
+from payment_checks import payment_checks, payment_drift, payment_table  # noqa: E402
+from payment_diagnosis import payment_diagnosis, payment_diagnosis_text  # noqa: E402
 
 Evidence = dict[str, Any]
 
@@ -83,8 +84,7 @@ def kill(evidence: Evidence) -> None:
 
 
 def let_expire(evidence: Evidence) -> None:
-    expires = float(evidence["answered"]) + 3 * 86400
-    evidence["gateway"] = {"kind": "https", "tcp": {"ok": True}, "tls": {"ok": True, "expires": expires}}
+    evidence["gateway"] = {"kind": "https", "tcp": {"ok": True}, "tls": {"ok": True, "days": 3.2}}
 
 
 def distrust(evidence: Evidence) -> None:
@@ -114,6 +114,71 @@ def release_another(evidence: Evidence) -> None:
     evidence["wanted"] = "9.9.9-0123456789ab"
 
 
+def mask(evidence: Evidence) -> None:
+    evidence["service"] |= {"LoadState": "masked", "ActiveState": "inactive", "UnitFileState": "masked"}
+
+
+def bind_to_loopback(evidence: Evidence) -> None:
+    """As an inventory has it that says payment_bind_address: 127.0.0.1."""
+    for part in ("inventory", "used"):
+        evidence[part]["PAYMENT_BIND"] = "127.0.0.1"
+    evidence["sockets"][0]["address"] = "127.0.0.1:8084"
+    for answers in evidence["reached"].values():
+        answers |= {path: {"status": 0, "reason": "ECONNREFUSED", "said": "Connection refused"} for path in answers}
+
+
+def bind_to_another_host(evidence: Evidence) -> None:
+    """Which systemd does."""
+    for part in ("inventory", "used"):
+        evidence[part]["PAYMENT_BIND"] = "192.0.2.99"
+    evidence["sockets"][0] |= {"address": "192.0.2.99:8084", "of_host": False}
+    silence(evidence)
+    lose_the_way(evidence)
+
+
+def bind_to_another_port(evidence: Evidence) -> None:
+    """Somebody wrote it into the socket's unit."""
+    evidence |= {"sockets": [], "drift": ["/etc/systemd/system/payment.socket"]}
+    silence(evidence)
+    lose_the_way(evidence)
+
+
+def silence(evidence: Evidence) -> None:
+    for name in ("live", "health", "metrics", "route"):
+        evidence["answers"][name] = {"status": 0, "reason": "timeout", "said": "timed out", "json": None}
+    evidence["answers"]["gauges"] = {}
+
+
+def refuse_queue(evidence: Evidence) -> None:
+    said = "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'order-processing' in vhost '/'"
+    evidence["rabbitmq"]["amqp"] = {"step": "queue", "code": 405, "said": said}
+
+
+def raise_alarm(evidence: Evidence) -> None:
+    let_orders_wait(evidence)
+    said = {"step": "publish", "code": 0, "said": "ConnectionBlockedTimeout()", "blocked": "low on memory"}
+    evidence["rabbitmq"]["amqp"] |= said
+
+
+def let_orders_wait(evidence: Evidence) -> None:
+    evidence["answers"]["health"]["json"] |= {"rabbitmq": "disconnected", "status": "degraded"}
+    evidence["answers"]["gauges"] |= {"payment_outbox_orders": 3.0, "payment_outbox_oldest_seconds": 75.0}
+
+
+def let_payments_fail(evidence: Evidence) -> None:
+    now = datetime.fromtimestamp(evidence["clock"]["host"], UTC).isoformat().replace("+00:00", "Z")
+    attempt = {"message": "payment attempt", "time": now, "outcome": "failed", "reason": "internal_error"}
+    evidence["journal"] = [json.dumps(attempt)] * 3
+
+
+def starve(evidence: Evidence) -> None:
+    evidence["memory"]["available"] = 20 * 1024**2
+
+
+def take_the_log(evidence: Evidence) -> None:
+    evidence["files"]["/var/log/skillupworks/payment.log"]["owner"] = "root"
+
+
 def lose_the_way(evidence: Evidence) -> None:
     for answers in evidence["reached"].values():
         answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
@@ -133,6 +198,16 @@ def lose_the_way(evidence: Evidence) -> None:
         (use_up_inodes, "disk full", "disk"),
         (release_another, "release differs", "release runs"),
         (lose_the_way, "network", "reached from frontend-1"),
+        (mask, "service masked", "service is active"),
+        (bind_to_loopback, "wrong address", "reached from frontend-1"),
+        (bind_to_another_host, "wrong address", "port listens"),
+        (bind_to_another_port, "wrong address", "port listens"),
+        (refuse_queue, "queue refused", "queue"),
+        (raise_alarm, "RabbitMQ alarm", "outbox"),
+        (let_orders_wait, "orders wait", "outbox"),
+        (let_payments_fail, "payments fail", "last payments"),
+        (starve, "little memory", "memory"),
+        (take_the_log, "owners and modes", "owners and modes"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -145,6 +220,62 @@ def test_what_was_not_caused_on_a_host_is_judged_from_evidence(payment, change, 
 def test_a_proxy_that_selinux_keeps_from_connecting(frontend):
     frontend |= {"route": {"status": 502, "body": ""}, "log": [NGINX_DENIED]}
     assert causes(frontend, "frontend-1")[0]["command"] == "setsebool -P httpd_can_network_connect on"
+
+
+@pytest.mark.parametrize("tls", [{"ok": False, "said": "certificate has expired"}, {"ok": True, "days": 3.2}])
+def test_the_routes_certificate(frontend, tls):
+    frontend["tls"] = {"ok": True, "days": 60.0}
+    assert causes(frontend, "frontend-1") == []
+    frontend["tls"] = tls
+    assert [each["cause"] for each in causes(frontend, "frontend-1")] == ["certificate"]
+
+
+def test_the_command_fits_whose_files_they_are(payment):
+    take_the_log(payment)
+    assert causes(payment)[0]["command"].startswith("chown -R skillupworks: /var/log/skillupworks/payment.log && ")
+    payment["files"]["/var/log/skillupworks/payment.log"]["owner"] = "skillupworks"
+    payment["files"]["/etc/skillupworks/payment/credentials/amqp_password"]["mode"] = "0644"
+    assert causes(payment)[0]["command"].startswith("ansible-playbook ")
+
+
+def diagnosed(fleet: dict[str, Evidence]) -> list[tuple[str, str]]:
+    rows = {host: payment_checks(evidence) for host, evidence in fleet.items()}
+    return [(each["host"], each["cause"]) for each in payment_diagnosis(rows, fleet, ["inventories/x"], {})]
+
+
+def test_what_does_not_serve_comes_before_what_differs_on_another_host(payment, frontend):
+    take_the_log(payment)
+    frontend["nginx"]["ActiveState"] = "inactive"
+    assert diagnosed({"payment-1": payment, "frontend-1": frontend}) == [
+        ("frontend-1", "Nginx down"),
+        ("payment-1", "owners and modes"),
+    ]
+
+
+def test_one_hosts_cause_does_not_hide_what_failed_on_another(payment, frontend):
+    """But for a frontend, whose route fails for the payment hosts' reasons."""
+    other = copy.deepcopy(payment)
+    other["answers"]["metrics"] = {"status": 500, "body": "", "json": None}
+    starve(payment)
+    frontend["route"] = {"status": 502, "body": ""}
+    assert diagnosed({"payment-1": payment, "payment-2": other, "frontend-1": frontend}) == [
+        ("payment-1", "little memory"),
+        ("payment-2", "unexplained"),
+    ]
+
+
+def test_a_cause_that_a_fleet_shares_is_told_once(payment):
+    payment["cart"]["tcp"] = {"ok": False, "reason": "ECONNREFUSED", "said": "Connection refused"}
+    fleet = {f"payment-{number}": payment for number in range(1, 4)}
+    rows = {host: payment_checks(evidence) for host, evidence in fleet.items()}
+    text = payment_diagnosis_text(payment_diagnosis(rows, fleet, ["inventories/x"], {}), fleet)
+    assert text.splitlines()[0] == "1. payment-1 and 2 more: cart down - the Cart service does not run"
+    assert len(text.splitlines()) == 3
+
+
+def test_a_template_is_named_in_check_mode_too():
+    results = [{"changed": True, "item": {"dest": "/etc/x"}}, {"changed": True, "path": "/y"}, {"changed": True}]
+    assert payment_drift([{"results": results}]) == ["/etc/x", "/y", "a secret"]
 
 
 def test_a_host_that_is_not_reached_is_told_of(payment):
@@ -238,8 +369,8 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
             }
             for group in ("payment", "frontend")
         }
-        inventory["frontend"]["hosts"]["frontend-1"]["__payment_checkup_began"] = time.time() - 4
-        (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
+        inventory["frontend"]["hosts"]["frontend-1"]["__payment_checkup_asked"] = time.time() - 4
+        (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
         (tmp_path / "report.yml").write_text(REPORT)
         done = subprocess.run(
             [
@@ -296,6 +427,12 @@ addEventListener("load", () => {
   const seen = {
     width: innerWidth,
     overflow: document.documentElement.scrollWidth - innerWidth,
+    marksInSight: marks("ok").filter(mark => mark.getBoundingClientRect().right <= innerWidth).length,
+    header: (() => {
+      const box = document.querySelector(".tall"), name = box.querySelector("th.check");
+      box.scrollTop = box.scrollHeight;
+      return name.getBoundingClientRect().top - box.getBoundingClientRect().top;
+    })(),
     rows: document.querySelectorAll(".matrix tbody tr").length,
     heading: document.querySelector("h1").textContent,
     failed: colours("failed"),
@@ -324,6 +461,8 @@ def look(chromium: str, folder: Path, hosts: int) -> None:
         seen = json.loads(seen.replace("&quot;", '"'))
         assert seen["overflow"] <= 0, f"{width} pixels are too few: {seen}"
         assert (seen["rows"], seen["requests"]) == (hosts + 1, 0)
+        assert seen["marksInSight"] > 5 * hosts, "a narrow screen shows some of every host's"
+        assert 0 <= seen["header"] < 5, "the checks' names stay where the table is scrolled"
         assert not set(seen["failed"]) & set(seen["ok"])
         fills[scheme] = seen["ok"]
         picture = pictures / f"verify-{hosts}-{scheme}-{width}.png"
