@@ -179,6 +179,12 @@ def take_the_log(evidence: Evidence) -> None:
     evidence["files"]["/var/log/skillupworks/payment.log"]["owner"] = "root"
 
 
+def take_the_ledger(evidence: Evidence) -> None:
+    """And with it, the service's start."""
+    evidence["files"]["/var/lib/skillupworks/payment/ledger.db"]["owner"] = "root"
+    silence(evidence)
+
+
 def lose_the_way(evidence: Evidence) -> None:
     for answers in evidence["reached"].values():
         answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
@@ -208,6 +214,7 @@ def lose_the_way(evidence: Evidence) -> None:
         (let_payments_fail, "payments fail", "last payments"),
         (starve, "little memory", "memory"),
         (take_the_log, "owners and modes", "owners and modes"),
+        (take_the_ledger, "owners and modes", "owners and modes"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

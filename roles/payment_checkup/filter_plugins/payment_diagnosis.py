@@ -259,6 +259,28 @@ def unreached(case: Case) -> list[str]:
     ]
 
 
+def wrong_owners(case: Case) -> Finding:
+    seen = case.failed("owners and modes")
+    if not seen or any(each["cause"] == "owners and modes" for each in case.found):
+        return None
+    paths = closed_paths(case)
+    own = f"chown -R {case.evidence['user']}: {' '.join(paths)} && chmod -R o-rwx {' '.join(paths)}"
+    fix = f"{own} && systemctl restart payment.service" if paths else case.playbook()  # which sees to secrets alone
+    return cause(case, "owners and modes", "a file is open to others, or closed to the service", seen, fix)
+
+
+def closed_paths(case: Case) -> list[str]:
+    """What the service writes, and is not its own; without what is below another of them."""
+    wrong = re.findall(r"(/\S+) is ", case.failed("owners and modes") or "")
+    named = [path for path in wrong if "/credentials" not in path]
+    return [path for path in named if path.rpartition("/")[0] not in named]
+
+
+def kept_out(case: Case) -> Finding:
+    """The service does not start where it cannot write."""
+    return wrong_owners(case) if closed_paths(case) and not case.lives else None
+
+
 def start_fails(case: Case) -> Finding:
     """The service does not answer, and nothing above says why."""
     if case.lives or case.found or not case.failed("release runs"):
@@ -507,16 +529,6 @@ def half_done(case: Case) -> Finding:
     return cause(case, "half-done release", "a deployment was cut off", seen, fix)
 
 
-def wrong_owners(case: Case) -> Finding:
-    seen = case.failed("owners and modes")
-    if not seen:
-        return None
-    paths = [path for path in re.findall(r"(/\S+) is ", seen) if "/credentials" not in path]
-    own = f"chown -R {case.evidence['user']}: {' '.join(paths)} && chmod -R o-rwx {' '.join(paths)}"
-    fix = f"{own} && systemctl restart payment.service" if paths else case.playbook()  # which sees to secrets alone
-    return cause(case, "owners and modes", "a file is open to others, or closed to the service", seen, fix)
-
-
 def release_differs(case: Case) -> Finding:
     seen = case.failed("release runs")
     if not seen or not case.lives:
@@ -578,7 +590,7 @@ RULES = {
     "payment": (
         *(unreachable, not_deployed, masked, port_taken, stopped, disk_full, out_of_memory, link_broken),
         *(python_missing, program_missing, selinux_denial, module_missing, settings_refused, credentials_missing),
-        *(wrong_address, start_fails),
+        *(wrong_address, kept_out, start_fails),
         *(ledger_locked, ledger_unreachable, unit_differs, neighbour("cart"), neighbour("user"), neighbour("rabbitmq")),
         *(broker_login, broker_queue, orders_refused, firewall_differs, not_reached),
         simple("clock", "clock skew", "the host's clock is wrong", SET_CLOCK),
