@@ -361,7 +361,7 @@ def chromium() -> str:
 def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[int], Path]:
     """Return a function that has the shipped role report on so many payment hosts; every seventh has a fault."""
 
-    def make(hosts: int) -> Path:
+    def make(hosts: int, *options: str) -> Path:
         evidence = {"frontend-1": frontend}
         for number in range(1, hosts + 1):
             one = copy.deepcopy(payment)
@@ -376,7 +376,11 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
             }
             for group in ("payment", "frontend")
         }
-        inventory["frontend"]["hosts"]["frontend-1"]["__payment_checkup_asked"] = time.time() - 4
+        if "--limit=payment" in options:
+            inventory["frontend"]["hosts"]["frontend-1"] = {}
+            inventory["payment"]["vars"] = {"__payment_checkup_asked": time.time() - 3}
+        else:
+            inventory["frontend"]["vars"] = {"__payment_checkup_asked": time.time() - 4}
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
         (tmp_path / "report.yml").write_text(REPORT)
         done = subprocess.run(
@@ -385,6 +389,7 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
                 f"-i{tmp_path}/inventory.yml",
                 tmp_path / "report.yml",
                 f"-epayment_checkup_results={tmp_path}",
+                *options,
             ],
             cwd=ROOT,
             capture_output=True,
@@ -425,6 +430,12 @@ def test_the_documents_and_the_page(report, chromium, hosts):
     assert "<timed>" not in html
 
     look(chromium, folder, hosts)
+
+
+def test_a_run_that_is_limited_to_the_payment_hosts(report):
+    document = json.loads((report(2, "--limit=payment") / "verify.json").read_text())
+    assert list(document["hosts"]) == ["payment-1", "payment-2"]
+    assert document["seconds"] >= 3
 
 
 LOOK = """<script>
