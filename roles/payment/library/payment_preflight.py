@@ -10,9 +10,10 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: payment_preflight
-short_description: Looks at clock, memory, disks, ports and the application path of a payment host
+short_description: Looks at clock, memory, disks, ports, packages and the application path of a payment host
 description:
   - Reads only. What it finds is judged on the controller, by the filter payment_host_problems.
+  - The packages become the fact C(packages), as from M(ansible.builtin.package_facts), which takes longer.
 options:
   asked:
     description: The controller's clock, in seconds since 1970. It is returned beside the host's.
@@ -156,6 +157,17 @@ def link_of(link):
     return {"kind": kind, "service": service}
 
 
+def packages_of(module):
+    """Return the installed packages: name -> one dictionary for each version of it."""
+    names = ("name", "version", "release", "arch")
+    query = "\\t".join(f"%{{{name.upper()}}}" for name in names) + "\\n"
+    packages = {}
+    for line in module.run_command(["rpm", "--query", "--all", "--queryformat", query])[1].splitlines():
+        package = dict(zip(names, line.split("\t")), source="rpm")
+        packages.setdefault(package["name"], []).append(package)
+    return packages
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -173,6 +185,7 @@ def main():
         disks=[disk_of(directory) for directory in module.params["directories"]],
         listeners=listeners_of(module, module.params["ports"]),
         link=link_of(module.params["link"]),
+        ansible_facts={"packages": packages_of(module)},
     )
 
 
