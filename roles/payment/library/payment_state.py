@@ -1,8 +1,11 @@
 #!/usr/bin/python
-"""Look at what a payment host has of the service: releases, what the application path leads to, and the units."""
+"""Look at what a payment host has of the service: releases, the application path, the units, and what answers."""
 
+import http.client
+import json
 import os
 import re
+import urllib.request
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -10,7 +13,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: payment_state
-short_description: Looks at the releases, the application path and the units of the payment service, in one go
+short_description: Looks at the releases, the application path, the units and the answers of the payment service
 description:
   - Reads only. What decides on a restart is this state of the host, not what a run happened to change.
 options:
@@ -25,6 +28,10 @@ options:
   units:
     description: The units, each by its name with the property that says since when it runs, and the files it then read.
     type: dict
+    required: true
+  url:
+    description: Where the service answers.
+    type: str
     required: true
 author: skillupworks
 """
@@ -55,6 +62,14 @@ leftovers:
   description: What lies there that a deployment needs only while it goes on.
   type: list
   elements: str
+  returned: success
+live:
+  description: What C(/live) says; nothing when there is no answer in two seconds.
+  type: dict
+  returned: success
+health:
+  description: What C(/health) says; nothing when there is no answer in five seconds.
+  type: dict
   returned: success
 units:
   description: >-
@@ -127,17 +142,30 @@ def unit_of(module, name, since_property, files):
     }
 
 
+def answer(url, timeout):
+    """Return the document that a URL answers with; nothing when it does not."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=timeout) as response:
+            found = json.load(response)
+    except (OSError, ValueError, http.client.HTTPException):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
             "link": {"type": "path", "required": True},
             "root": {"type": "path", "required": True},
             "units": {"type": "dict", "required": True},
+            "url": {"type": "str", "required": True},
         },
         supports_check_mode=True,
     )
     link, root = module.params["link"], Path(module.params["root"])
     proven = root / "proven"
+    live = answer(f"{module.params['url']}/live", 2)
     module.exit_json(
         link=link_of(link),
         releases=releases_of(root),
@@ -145,6 +173,8 @@ def main():
         last=named(proven / "last"),
         previous=named(proven / "previous"),
         leftovers=[path for path in (str(root / "artifacts"), f"{link}.by-hand") if os.path.lexists(path)],
+        live=live,
+        health=answer(f"{module.params['url']}/health", 5) if live else {},
         units={
             name: unit_of(module, name, unit["since"], unit["files"]) for name, unit in module.params["units"].items()
         },
