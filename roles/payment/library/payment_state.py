@@ -33,6 +33,10 @@ options:
     description: Where the service answers.
     type: str
     required: true
+  health:
+    description: Whether to ask it for its health as well, which asks its neighbours.
+    type: bool
+    default: false
 author: skillupworks
 """
 RETURN = r"""
@@ -68,7 +72,7 @@ live:
   type: dict
   returned: success
 health:
-  description: What C(/health) says; nothing when there is no answer in five seconds.
+  description: What C(/health) says, if it was asked; nothing when there is no answer in five seconds.
   type: dict
   returned: success
 units:
@@ -160,6 +164,7 @@ def main():
             "root": {"type": "path", "required": True},
             "units": {"type": "dict", "required": True},
             "url": {"type": "str", "required": True},
+            "health": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -174,7 +179,7 @@ def main():
         previous=named(proven / "previous"),
         leftovers=[path for path in (str(root / "artifacts"), f"{link}.by-hand") if os.path.lexists(path)],
         live=live,
-        health=answer(f"{module.params['url']}/health", 5) if live else {},
+        health=answer(f"{module.params['url']}/health", 5) if live and module.params["health"] else {},
         units={
             name: unit_of(module, name, unit["since"], unit["files"]) for name, unit in module.params["units"].items()
         },
