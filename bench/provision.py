@@ -3,7 +3,8 @@
 
 Each round has, on one payment host: ten tasks that do nothing, site.yml where nothing is to change, and the deployment
 of a new release; then, each on a host that is made anew, the install guide's commands as a script over SSH, site.yml,
-and site.yml with a release that brings wheels. Then ten hosts: the first run, with wheels, and runs that change nothing.
+and site.yml with a release that brings wheels. Then ten hosts: the first run, with wheels, and runs that change
+nothing.
 Prints seconds, medians and ratios; results/provisioning.json has them.
 """
 
@@ -94,8 +95,8 @@ def room_for_ten() -> str | None:
     if needed <= allowed:
         return None
     return (
-        f"ten hosts were not measured: {running} containers run, nine more would need some {needed} instances of inotify, "
-        f"and fs.inotify.max_user_instances is {allowed}. Stop other containers, or raise it with sysctl."
+        f"ten hosts were not measured: {running} containers run, and nine more would need some {needed} instances "
+        f"of inotify; fs.inotify.max_user_instances is {allowed}. Stop other containers, or raise it with sysctl."
     )
 
 

@@ -1,4 +1,4 @@
-"""Whatever somebody changes by hand of what site.yml manages, the next run finds, says, and puts right, and it alone."""
+"""Whatever somebody changes by hand of what site.yml manages, the next run finds, says, and puts right."""
 
 import pytest
 
