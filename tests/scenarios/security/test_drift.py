@@ -46,7 +46,7 @@ DRIFTS = [
     {
         f"chmod 755 {SECRETS} && touch {SECRETS}/surplus": "surplus",
         f"rm {INI}": INI,
-        f"ln -sfn none {ROOT}/proven/last": f"{ROOT}/proven/last",
+        f"rm {ROOT}/proven/last": f"{ROOT}/proven/last",
         "rm /app": "/app",
         "usermod --gid nobody skillupworks": ACCOUNT,
         "systemctl stop firewalld": FIREWALLD,
