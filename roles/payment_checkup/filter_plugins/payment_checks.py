@@ -368,18 +368,6 @@ def strange_servers(evidence: dict) -> list[str]:
     return [each["address"] for each in evidence["servers"] if each["address"] not in evidence["hosts"]]
 
 
-def payment_drift(results: list[dict]) -> list[str]:
-    """The files that tasks run in check mode would have changed."""
-    each = [one for result in results for one in result.get("results", [result])]
-    return [named(one) for one in each if one.get("changed")]
-
-
-def named(result: dict) -> str:
-    """The file of a task's result; in check mode a template's names it in its item alone."""
-    item = result.get("item")
-    return str(result.get("dest") or result.get("path") or (isinstance(item, dict) and item.get("dest")) or "a secret")
-
-
 def payment_endpoint(hostvars: dict, port: int) -> str:
     """Where a payment host is asked from elsewhere, `address:port`; `port` is the role's default."""
     return f"{hostvars.get('ansible_host', hostvars['inventory_hostname'])}:{hostvars.get('payment_port', port)}"
@@ -425,7 +413,6 @@ class FilterModule:
     def filters(self) -> dict:
         return {
             "payment_checks": payment_checks,
-            "payment_drift": payment_drift,
             "payment_endpoint": payment_endpoint,
             "payment_fleet": payment_fleet,
             "payment_reached": payment_reached,
