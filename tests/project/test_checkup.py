@@ -26,7 +26,7 @@ RECORDED = Path(__file__).with_name("recorded")
 ROLE = ROOT / "roles/payment_checkup"
 sys.path.append(str(ROLE / "filter_plugins"))
 
-from payment_checks import payment_checks, payment_drift, payment_table  # noqa: E402
+from payment_checks import payment_checks, payment_table  # noqa: E402
 from payment_diagnosis import payment_diagnosis, payment_diagnosis_text  # noqa: E402
 
 Evidence = dict[str, Any]
@@ -278,11 +278,6 @@ def test_a_cause_that_a_fleet_shares_is_told_once(payment):
     text = payment_diagnosis_text(payment_diagnosis(rows, fleet, ["inventories/x"], {}), fleet)
     assert text.splitlines()[0] == "1. payment-1 and 2 more: cart down - the Cart service does not run"
     assert len(text.splitlines()) == 3
-
-
-def test_a_template_is_named_in_check_mode_too():
-    results = [{"changed": True, "item": {"dest": "/etc/x"}}, {"changed": True, "path": "/y"}, {"changed": True}]
-    assert payment_drift([{"results": results}]) == ["/etc/x", "/y", "a secret"]
 
 
 def test_a_host_that_is_not_reached_is_told_of(payment):
