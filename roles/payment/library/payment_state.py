@@ -68,7 +68,7 @@ leftovers:
   elements: str
   returned: success
 live:
-  description: What C(/live) says; nothing when there is no answer in two seconds.
+  description: What C(/live) says; nothing when a unit is not active, or there is no answer in two seconds.
   type: dict
   returned: success
 health:
@@ -77,7 +77,7 @@ health:
   returned: success
 units:
   description: >-
-    For each unit whether its file exists, since when it runs (empty when it never did) and which files are newer; and
+    For each unit whether its file exists, whether it is active, since when it runs (empty when it never did) and which files are newer; and
     whether it is settled: enabled, active, read by systemd as the file says it, and nothing newer.
   type: dict
   returned: success
@@ -140,6 +140,7 @@ def unit_of(module, name, since_property, files):
     as_wanted = [properties.get(each) for each in SHOWN] == ["enabled", "active", "no"]
     return {
         "exists": exists,
+        "active": properties.get("ActiveState") == "active",
         "since": properties.get(since_property, ""),
         "newer": newer,
         "settled": exists and as_wanted and since is not None and not newer,
@@ -170,7 +171,9 @@ def main():
     )
     link, root = module.params["link"], Path(module.params["root"])
     proven = root / "proven"
-    live = answer(f"{module.params['url']}/live", 2)
+    units = {name: unit_of(module, name, unit["since"], unit["files"]) for name, unit in module.params["units"].items()}
+    # Its socket would start a service that is stopped.
+    live = answer(f"{module.params['url']}/live", 2) if all(unit["active"] for unit in units.values()) else {}
     module.exit_json(
         link=link_of(link),
         releases=releases_of(root),
@@ -180,9 +183,7 @@ def main():
         leftovers=[path for path in (str(root / "artifacts"), f"{link}.by-hand") if os.path.lexists(path)],
         live=live,
         health=answer(f"{module.params['url']}/health", 5) if live and module.params["health"] else {},
-        units={
-            name: unit_of(module, name, unit["since"], unit["files"]) for name, unit in module.params["units"].items()
-        },
+        units=units,
     )
 
 
