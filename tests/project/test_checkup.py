@@ -289,6 +289,9 @@ def test_a_host_that_is_not_reached_is_told_of(payment):
     lost = {"kind": "payment", "unreachable": "Failed to connect to the host via ssh: Connection timed out"}
     assert failed(lost) == {"host is reached": lost["unreachable"]}
     assert [each["cause"] for each in causes(lost)] == ["host unreachable"]
+    assert causes(lost)[0]["command"] == "ansible -i inventories/x payment-1 --module-name ansible.builtin.ping -vvv"
+    assert "answers" not in causes(lost)[0]["what"]
+    assert causes(lost | {"reached": payment["reached"]})[0]["what"].endswith("answers frontend-1")
 
 
 PARTS = [

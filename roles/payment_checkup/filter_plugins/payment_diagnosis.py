@@ -85,10 +85,13 @@ def cause(case: Case, name: str, what: str, evidence: str, command: str, on: str
 def unreachable(case: Case) -> Finding:
     if "unreachable" not in case.evidence:
         return None
-    seen = case.failed("host is reached")
-    return cause(
-        case, "host unreachable", "the host is down, or refuses the login", seen, f"ssh {case.host}", "the controller"
-    )
+    reached = case.evidence.get("reached", {})
+    served = [place for place, answers in reached.items() if answers and answers["health"]["status"] == 200]
+    what = "the host is down, or refuses the login"
+    if served:
+        what = f"the login is refused; the service itself answers {served[0]}"
+    fix = f"ansible {case.inventory} {case.host.partition(' ')[0]} --module-name ansible.builtin.ping -vvv"
+    return cause(case, "host unreachable", what, case.failed("host is reached"), fix, "the controller")
 
 
 def not_deployed(case: Case) -> Finding:
