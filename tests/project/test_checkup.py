@@ -185,6 +185,14 @@ def take_the_ledger(evidence: Evidence) -> None:
     silence(evidence)
 
 
+def close_the_log(evidence: Evidence) -> None:
+    """Which the service says as well."""
+    evidence["files"]["/var/log/skillupworks"]["owner"] = "root"
+    said = "payment: PAYMENT_LOG_DIR is '/var/log/skillupworks': write a directory that the service may write to"
+    evidence["journal"] = [f"{said} (Permission denied)"]
+    silence(evidence)
+
+
 def lose_the_way(evidence: Evidence) -> None:
     for answers in evidence["reached"].values():
         answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
@@ -214,6 +222,7 @@ def lose_the_way(evidence: Evidence) -> None:
         (let_payments_fail, "payments fail", "last payments"),
         (starve, "little memory", "memory"),
         (take_the_log, "owners and modes", "owners and modes"),
+        (close_the_log, "owners and modes", "owners and modes"),
         (take_the_ledger, "owners and modes", "owners and modes"),
     ],
     ids=lambda value: getattr(value, "__name__", None),

@@ -199,7 +199,7 @@ def port_taken(case: Case) -> Finding:
 
 
 def settings_refused(case: Case) -> Finding:
-    seen = None if case.lives else case.logged(r"^payment: [A-Z_]+ is |^payment: .*(write|set it)")
+    seen = None if case.lives or case.found else case.logged(r"^payment: [A-Z_]+ is |^payment: .*(write|set it)")
     if not seen:
         return None
     return cause(case, "setting refused", "the service does not start with its settings", seen, case.playbook())
@@ -592,8 +592,8 @@ DIFFERENCES = (
 RULES = {
     "payment": (
         *(unreachable, not_deployed, masked, port_taken, stopped, disk_full, out_of_memory, link_broken),
-        *(python_missing, program_missing, selinux_denial, module_missing, settings_refused, credentials_missing),
-        *(wrong_address, kept_out, start_fails),
+        *(python_missing, program_missing, selinux_denial, module_missing, kept_out, settings_refused),
+        *(credentials_missing, wrong_address, start_fails),
         *(ledger_locked, ledger_unreachable, unit_differs, neighbour("cart"), neighbour("user"), neighbour("rabbitmq")),
         *(broker_login, broker_queue, orders_refused, firewall_differs, not_reached),
         simple("clock", "clock skew", "the host's clock is wrong", SET_CLOCK),
