@@ -332,6 +332,12 @@ def test_a_failed_check_that_nobody_can_explain_is_told_all_the_same(payment):
     assert [(each["cause"], each["evidence"]) for each in causes(payment)] == [("unexplained", "HTTP 500")]
 
 
+def test_a_long_line_of_the_log_was_cut(payment):
+    let_payments_fail(payment)
+    payment["journal"].append('{"message": "the gateway is away", "exception": "' + "x" * 1950)
+    assert causes(payment)[0]["cause"] == "gateway fails"
+
+
 def test_what_several_hosts_share_is_one_line_and_failures_come_first():
     rows = {f"payment-{n}": [{"check": "disk", "state": "ok", "seen": "12 MiB free"}] for n in range(1, 11)}
     rows["payment-7"] = [{"check": "disk", "state": "failed", "seen": "full"}]

@@ -466,9 +466,7 @@ def payments_fail(case: Case) -> Finding:
     seen = case.failed("last payments") or case.failed("payment")
     if not seen or case.found:
         return None
-    logged = case.logged(r"cannot be used|cannot be charged|not known whether|gateway") or ""
-    if logged.startswith("{"):
-        logged = json.loads(logged)["message"]
+    logged = message(case.logged(r"cannot be used|cannot be charged|not known whether|gateway") or "")
     for name in ("cart", "user"):
         if name.capitalize() in logged:
             what, _, unit = NEIGHBOURS[name]
@@ -497,6 +495,14 @@ def payments_fail(case: Case) -> Finding:
         f"{seen}; {logged}".strip("; "),
         "journalctl --unit=payment.service --lines=50",
     )
+
+
+def message(line: str) -> str:
+    """What a line of the log says; a long one is cut, and no JSON any more."""
+    try:
+        return json.loads(line)["message"]
+    except (ValueError, KeyError, TypeError):
+        return line[:300]
 
 
 def orders_wait(case: Case) -> Finding:
