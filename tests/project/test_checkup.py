@@ -154,6 +154,13 @@ def refuse_queue(evidence: Evidence) -> None:
     evidence["rabbitmq"]["amqp"] = {"step": "queue", "code": 405, "said": said}
 
 
+def hang_rabbitmq(evidence: Evidence) -> None:
+    """As a host that was stopped in the middle does: its kernel takes connections, and nobody answers them."""
+    evidence["answers"]["health"]["json"] |= {"rabbitmq": "disconnected", "status": "degraded"}
+    said = "AMQPConnectorStackTimeout(\"Timeout during AMQP handshake'192.0.2.14'\")"
+    evidence["rabbitmq"]["amqp"] = {"step": "login", "code": 0, "said": said}
+
+
 def raise_alarm(evidence: Evidence) -> None:
     let_orders_wait(evidence)
     said = {"step": "publish", "code": 0, "said": "ConnectionBlockedTimeout()", "blocked": "low on memory"}
@@ -217,6 +224,7 @@ def lose_the_way(evidence: Evidence) -> None:
         (bind_to_another_host, "wrong address", "port listens"),
         (bind_to_another_port, "wrong address", "port listens"),
         (refuse_queue, "queue refused", "queue"),
+        (hang_rabbitmq, "rabbitmq fails", "queue"),
         (raise_alarm, "RabbitMQ alarm", "outbox"),
         (let_orders_wait, "orders wait", "outbox"),
         (let_payments_fail, "payments fail", "last payments"),

@@ -388,6 +388,10 @@ def broker_login(case: Case) -> Finding:
             f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'",
         )
         return cause(case, "RabbitMQ vhost refused", what, amqp["said"], fix, rabbitmq["host"])
+    if amqp.get("code") != 403 and not re.search("ACCESS_REFUSED|Authentication", amqp["said"]):
+        what = "RabbitMQ takes connections, and does not answer"
+        fix = "rabbitmqctl status  # where it does not answer either: systemctl restart rabbitmq-server"
+        return cause(case, "rabbitmq fails", what, amqp["said"], fix, rabbitmq["host"])
     fix = f"rabbitmqctl change_password {user}  # to payment_amqp_password of the vault; it asks for it"
     return cause(
         case,
