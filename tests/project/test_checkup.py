@@ -154,6 +154,13 @@ def refuse_queue(evidence: Evidence) -> None:
     evidence["rabbitmq"]["amqp"] = {"step": "queue", "code": 405, "said": said}
 
 
+def hang_rabbitmq(evidence: Evidence) -> None:
+    """As a host that was stopped in the middle does: its kernel takes connections, and nobody answers them."""
+    evidence["answers"]["health"]["json"] |= {"rabbitmq": "disconnected", "status": "degraded"}
+    said = "AMQPConnectorStackTimeout(\"Timeout during AMQP handshake'192.0.2.14'\")"
+    evidence["rabbitmq"]["amqp"] = {"step": "login", "code": 0, "said": said}
+
+
 def raise_alarm(evidence: Evidence) -> None:
     let_orders_wait(evidence)
     said = {"step": "publish", "code": 0, "said": "ConnectionBlockedTimeout()", "blocked": "low on memory"}
@@ -185,6 +192,14 @@ def take_the_ledger(evidence: Evidence) -> None:
     silence(evidence)
 
 
+def close_the_log(evidence: Evidence) -> None:
+    """Which the service says as well."""
+    evidence["files"]["/var/log/skillupworks"]["owner"] = "root"
+    said = "payment: PAYMENT_LOG_DIR is '/var/log/skillupworks': write a directory that the service may write to"
+    evidence["journal"] = [f"{said} (Permission denied)"]
+    silence(evidence)
+
+
 def lose_the_way(evidence: Evidence) -> None:
     for answers in evidence["reached"].values():
         answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
@@ -209,11 +224,13 @@ def lose_the_way(evidence: Evidence) -> None:
         (bind_to_another_host, "wrong address", "port listens"),
         (bind_to_another_port, "wrong address", "port listens"),
         (refuse_queue, "queue refused", "queue"),
+        (hang_rabbitmq, "rabbitmq fails", "queue"),
         (raise_alarm, "RabbitMQ alarm", "outbox"),
         (let_orders_wait, "orders wait", "outbox"),
         (let_payments_fail, "payments fail", "last payments"),
         (starve, "little memory", "memory"),
         (take_the_log, "owners and modes", "owners and modes"),
+        (close_the_log, "owners and modes", "owners and modes"),
         (take_the_ledger, "owners and modes", "owners and modes"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
@@ -284,6 +301,9 @@ def test_a_host_that_is_not_reached_is_told_of(payment):
     lost = {"kind": "payment", "unreachable": "Failed to connect to the host via ssh: Connection timed out"}
     assert failed(lost) == {"host is reached": lost["unreachable"]}
     assert [each["cause"] for each in causes(lost)] == ["host unreachable"]
+    assert causes(lost)[0]["command"] == "ansible -i inventories/x payment-1 --module-name ansible.builtin.ping -vvv"
+    assert "answers" not in causes(lost)[0]["what"]
+    assert causes(lost | {"reached": payment["reached"]})[0]["what"].endswith("answers frontend-1")
 
 
 PARTS = [
@@ -313,6 +333,12 @@ def test_a_part_that_could_not_be_collected_fails_its_check_and_no_other(payment
 def test_a_failed_check_that_nobody_can_explain_is_told_all_the_same(payment):
     payment["answers"]["metrics"] = {"status": 500, "body": "", "json": None}
     assert [(each["cause"], each["evidence"]) for each in causes(payment)] == [("unexplained", "HTTP 500")]
+
+
+def test_a_long_line_of_the_log_was_cut(payment):
+    let_payments_fail(payment)
+    payment["journal"].append('{"message": "the gateway is away", "exception": "' + "x" * 1950)
+    assert causes(payment)[0]["cause"] == "gateway fails"
 
 
 def test_what_several_hosts_share_is_one_line_and_failures_come_first():

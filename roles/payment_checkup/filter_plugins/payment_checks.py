@@ -27,7 +27,11 @@ def row(check: str, ok: bool | None, seen: object) -> dict:
 def payment_checks(evidence: dict) -> list[dict]:
     """Turn the evidence of a payment host or a frontend into rows."""
     if "unreachable" in evidence:
-        return [row("host is reached", False, evidence["unreachable"].strip() or "unreachable")]
+        return [
+            row(
+                "host is reached", False, evidence["unreachable"].removeprefix("Task failed: ").strip() or "unreachable"
+            )
+        ]
     if evidence["kind"] == "frontend":
         return frontend_rows(evidence)
     missing = [

@@ -85,10 +85,13 @@ def cause(case: Case, name: str, what: str, evidence: str, command: str, on: str
 def unreachable(case: Case) -> Finding:
     if "unreachable" not in case.evidence:
         return None
-    seen = case.failed("host is reached")
-    return cause(
-        case, "host unreachable", "the host is down, or refuses the login", seen, f"ssh {case.host}", "the controller"
-    )
+    reached = case.evidence.get("reached", {})
+    served = [place for place, answers in reached.items() if answers and answers["health"]["status"] == 200]
+    what = "the host is down, or refuses the login"
+    if served:
+        what = f"the login is refused; the service itself answers {served[0]}"
+    fix = f"ansible {case.inventory} {case.host.partition(' ')[0]} --module-name ansible.builtin.ping -vvv"
+    return cause(case, "host unreachable", what, case.failed("host is reached"), fix, "the controller")
 
 
 def not_deployed(case: Case) -> Finding:
@@ -196,7 +199,7 @@ def port_taken(case: Case) -> Finding:
 
 
 def settings_refused(case: Case) -> Finding:
-    seen = None if case.lives else case.logged(r"^payment: [A-Z_]+ is |^payment: .*(write|set it)")
+    seen = None if case.lives or case.found else case.logged(r"^payment: [A-Z_]+ is |^payment: .*(write|set it)")
     if not seen:
         return None
     return cause(case, "setting refused", "the service does not start with its settings", seen, case.playbook())
@@ -385,6 +388,10 @@ def broker_login(case: Case) -> Finding:
             f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'",
         )
         return cause(case, "RabbitMQ vhost refused", what, amqp["said"], fix, rabbitmq["host"])
+    if amqp.get("code") != 403 and not re.search("ACCESS_REFUSED|Authentication", amqp["said"]):
+        what = "RabbitMQ takes connections, and does not answer"
+        fix = "rabbitmqctl status  # where it does not answer either: systemctl restart rabbitmq-server"
+        return cause(case, "rabbitmq fails", what, amqp["said"], fix, rabbitmq["host"])
     fix = f"rabbitmqctl change_password {user}  # to payment_amqp_password of the vault; it asks for it"
     return cause(
         case,
@@ -463,9 +470,7 @@ def payments_fail(case: Case) -> Finding:
     seen = case.failed("last payments") or case.failed("payment")
     if not seen or case.found:
         return None
-    logged = case.logged(r"cannot be used|cannot be charged|not known whether|gateway") or ""
-    if logged.startswith("{"):
-        logged = json.loads(logged)["message"]
+    logged = message(case.logged(r"cannot be used|cannot be charged|not known whether|gateway") or "")
     for name in ("cart", "user"):
         if name.capitalize() in logged:
             what, _, unit = NEIGHBOURS[name]
@@ -494,6 +499,14 @@ def payments_fail(case: Case) -> Finding:
         f"{seen}; {logged}".strip("; "),
         "journalctl --unit=payment.service --lines=50",
     )
+
+
+def message(line: str) -> str:
+    """What a line of the log says; a long one is cut, and no JSON any more."""
+    try:
+        return json.loads(line)["message"]
+    except (ValueError, KeyError, TypeError):
+        return line[:300]
 
 
 def orders_wait(case: Case) -> Finding:
@@ -589,8 +602,8 @@ DIFFERENCES = (
 RULES = {
     "payment": (
         *(unreachable, not_deployed, masked, port_taken, stopped, disk_full, out_of_memory, link_broken),
-        *(python_missing, program_missing, selinux_denial, module_missing, settings_refused, credentials_missing),
-        *(wrong_address, kept_out, start_fails),
+        *(python_missing, program_missing, selinux_denial, module_missing, kept_out, settings_refused),
+        *(credentials_missing, wrong_address, start_fails),
         *(ledger_locked, ledger_unreachable, unit_differs, neighbour("cart"), neighbour("user"), neighbour("rabbitmq")),
         *(broker_login, broker_queue, orders_refused, firewall_differs, not_reached),
         simple("clock", "clock skew", "the host's clock is wrong", SET_CLOCK),
