@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +48,10 @@ def render(folder: Path, **variables: object) -> tuple[dict[str, str], str]:
     return environment, (folder / "payment.ini").read_text()
 
 
-def ours(folder: Path, **variables: object) -> Application:
-    """The service of this checkout; its ledger and its logs are in `folder`."""
+def ours(folder: Path, prepare: Callable[[], None] = lambda: None, **variables: object) -> Application:
+    """The service of this checkout; its ledger and its logs are in `folder`, where `prepare` may put something first."""
     environment, ini = render(folder, **variables)
+    prepare()
     for name in ("PAYMENT_BIND", "PAYMENT_PORT", "PROMETHEUS_MULTIPROC_DIR"):  # Service has its own
         del environment[name]
     environment["CREDENTIALS_DIRECTORY"] = str(folder)
