@@ -49,7 +49,7 @@ def render(folder: Path, **variables: object) -> tuple[dict[str, str], str]:
 
 
 def ours(folder: Path, prepare: Callable[[], None] = lambda: None, **variables: object) -> Application:
-    """The service of this checkout; its ledger and its logs are in `folder`, where `prepare` may put something first."""
+    """The service of this checkout; its ledger and logs are in `folder`, where `prepare` may put something first."""
     environment, ini = render(folder, **variables)
     prepare()
     for name in ("PAYMENT_BIND", "PAYMENT_PORT", "PROMETHEUS_MULTIPROC_DIR"):  # Service has its own

@@ -4,7 +4,7 @@
 The peer is any WSGI application `payment:app` that takes the same request. The floors are a Flask application that does
 nothing, and what the slots could do at best: each pays, and waits twice for an upstream, without a pause.
 
-Every figure is the median of the rounds. results/bench.json has them all, results/bench-*.svg draws some.
+Every figure is the median of the rounds. results/bench.json has them all, results/bench-*.svg show some.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import applications
+import charts
 import clients
 import processes
 from applications import ADDRESS, CACHE, PEER_EXCHANGE, PEER_QUEUE, ROOT, Application
@@ -205,6 +206,22 @@ def _cell(value: object) -> str:
     return "" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
+def draw(rows: list[Row], latencies: list[int], connections: list[int]) -> None:
+    """Payments a second and the median of the waiting times, for each number of connections."""
+    found = {(row.app, row.settings, row.latency_ms, row.connections): row for row in rows}
+    names = [key for key in dict.fromkeys((row.app, row.settings) for row in rows) if key[0] != "flask"]
+    groups = [f"{latency} ms upstream" for latency in latencies]
+    for figure, title in (("rps", "payments a second"), ("p50_ms", "median of the waiting time, ms")):
+        for count in connections:
+            series = {
+                " ".join(name): [getattr(found[*name, latency, count], figure) for latency in latencies]
+                for name in names
+                if figure == "rps" or name[0] != "ideal"
+            }
+            file = ROOT / f"results/bench-{figure}-{count}.svg"
+            charts.bars(file, f"{title}, {count} connections", groups, series)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", type=Path, help="the folder of a WSGI application payment:app")
@@ -216,6 +233,7 @@ def main() -> None:
     rows = compare(given.peer, given.rounds, given.seconds, given.latency, given.connections)
     (ROOT / "results").mkdir(exist_ok=True)
     (ROOT / "results/bench.json").write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    draw(rows, given.latency, given.connections)
     print(table(rows))
 
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """What a large ledger and a large outbox cost: `make bench LONG=1` runs it after the comparison.
 
-A payment with PAYMENTS in the ledger beside one with none, in turns; and how fast ORDERS leave the outbox, for a classic
-queue. Both are filled by SQL. The figures are in results/bench_growth.json.
+A payment with PAYMENTS in the ledger beside one with none, in turns; and how fast ORDERS leave the outbox, for a
+classic queue. Both are filled by SQL. The figures are in results/bench_growth.json.
 """
 
 import json

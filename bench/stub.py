@@ -5,6 +5,7 @@ Every call is answered after the same latency, which `PUT /latency` sets in seco
 were. One thread and one epoll: what it costs per call is some tens of microseconds.
 """
 
+import contextlib
 import heapq
 import json
 import select
@@ -12,7 +13,7 @@ import socket
 import sys
 import time
 
-# robot-shop's payment wants something to be shipped in the cart of its request; ours wants the real cart to be that one.
+# robot-shop's payment wants shipping in the cart of its request, ours wants the real cart to be that one.
 CART = {
     "total": 2099,
     "tax": 2099 - 2099 / 1.2,
@@ -102,10 +103,8 @@ class Stub:
                 self._send(connection, what)
 
     def _send(self, connection: socket.socket, what: bytes) -> None:
-        try:
+        with contextlib.suppress(OSError):  # a client that is gone; its end of the connection says so as well
             connection.send(what)
-        except OSError:
-            pass  # a client that is gone; its end of the connection says so as well
 
 
 def _content_length(head: bytes) -> int:
