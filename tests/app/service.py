@@ -29,8 +29,8 @@ _ACTIVATE = 'exec env LISTEN_FDS=1 LISTEN_PID=$$ "${@:2}" 3<&"$1"-'
 
 
 class Service:
-    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is, `python` that
-    of the virtual environment that it runs in.
+    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is,
+    `python` that of the virtual environment that it runs in.
 
     As on a host, the listening socket is not its own: it stays open while the service is restarted.
     """
