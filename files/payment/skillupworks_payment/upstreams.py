@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 
 from . import context, metrics, money, strict_json
 from .errors import empty_cart, unavailable, unknown_session
-from .kept import Call, Kept, Unanswered
+from .http_client import Call, HttpClient, Unanswered
 from .settings import Endpoint, Settings
 from .validation import Quantity, Sku, first_problem
 
@@ -89,7 +89,7 @@ class _Service:
     def __init__(self, name: str, endpoint: Endpoint, path: str, settings: Settings, connections: int) -> None:
         self._name = name
         self._path = path
-        self._kept = Kept(
+        self._client = HttpClient(
             endpoint.host,
             endpoint.port,
             connect_timeout=settings.connect_timeout,
@@ -98,7 +98,9 @@ class _Service:
         )
 
     def ask(self, session_id: str, headers: dict[str, str], deadline: float) -> Call:
-        return self._kept.ask("GET", self._path.replace("{session_id}", quote(session_id, safe="")), deadline, headers)
+        return self._client.ask(
+            "GET", self._path.replace("{session_id}", quote(session_id, safe="")), deadline, headers
+        )
 
     def answer(self, call: Call) -> bytes | None:
         """The body of a 200, None for a 404; PaymentError 503 for anything else."""

@@ -4,14 +4,14 @@ import json
 import time
 from typing import Any
 
-from ..kept import Kept, Unanswered
+from ..http_client import HttpClient, Unanswered
 from .base import GatewayTimeout, OutcomeUnknown
 
 
 class JsonApi:
     """Calls over kept connections. One serves all threads of a process."""
 
-    def __init__(self, service: Kept, timeout: float) -> None:
+    def __init__(self, service: HttpClient, timeout: float) -> None:
         """An answer is waited for `timeout` seconds."""
         self._service = service
         self._timeout = timeout

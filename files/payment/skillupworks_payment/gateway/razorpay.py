@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .. import metrics
-from ..kept import Kept
+from ..http_client import HttpClient
 from ..settings import RazorpayKeys, SettingsError
 from .base import Charge, Declined, OutcomeUnknown
 from .http import JsonApi
@@ -68,7 +68,7 @@ class RazorpayGateway:
         host, port = endpoint(url)
         self.key_id = keys.key_id
         self._key_secret = keys.key_secret.encode()
-        service = Kept(
+        service = HttpClient(
             host,
             port,
             connect_timeout=timeout,

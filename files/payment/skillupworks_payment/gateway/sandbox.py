@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-from ..kept import Kept
+from ..http_client import HttpClient
 from ..settings import SettingsError
 from .base import Charge, Declined, Gateway, GatewayTimeout, OutcomeUnknown
 from .http import JsonApi
@@ -60,7 +60,7 @@ class RemoteSandboxGateway:
 
     def __init__(self, host: str, port: int, timeout: float, *, concurrency: int) -> None:
         """So many payments at a time find a connection."""
-        service = Kept(host, port, connect_timeout=timeout, read_timeout=timeout, concurrency=concurrency)
+        service = HttpClient(host, port, connect_timeout=timeout, read_timeout=timeout, concurrency=concurrency)
         self._api = JsonApi(service, timeout)
 
     def charge(self, charge: Charge) -> str:

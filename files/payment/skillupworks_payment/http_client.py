@@ -32,7 +32,7 @@ class TooLong(HTTPException):
     """The answer is longer than any that is wanted."""
 
 
-class Kept:
+class HttpClient:
     """The connections to one service. One serves all threads of a process."""
 
     def __init__(
@@ -114,7 +114,7 @@ class Kept:
 class Call:
     """One request on its way."""
 
-    def __init__(self, service: Kept, method: str, request: bytes, deadline: float) -> None:
+    def __init__(self, service: HttpClient, method: str, request: bytes, deadline: float) -> None:
         self.began = time.perf_counter()
         self._service = service
         self._method = method

@@ -13,14 +13,14 @@ from service import APP
 
 sys.path.append(str(APP))
 
-from skillupworks_payment.kept import IncompleteRead, Kept, TooLong
+from skillupworks_payment.http_client import HttpClient, IncompleteRead, TooLong
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CLOSE = None
 
 
 @contextmanager
-def server(*pieces: bytes | float | None) -> Iterator[tuple[Kept, list[bytes]]]:
+def server(*pieces: bytes | float | None) -> Iterator[tuple[HttpClient, list[bytes]]]:
     """A server that answers each request with these pieces, waits of so many seconds, or by closing; what it got."""
     requests: list[bytes] = []
 
@@ -47,11 +47,11 @@ def server(*pieces: bytes | float | None) -> Iterator[tuple[Kept, list[bytes]]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
         port = listener.getsockname()[1]
-        yield Kept("127.0.0.1", port, connect_timeout=5, read_timeout=5, concurrency=2), requests
+        yield HttpClient("127.0.0.1", port, connect_timeout=5, read_timeout=5, concurrency=2), requests
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def ask(service: Kept, method: str = "GET", seconds: float = 10) -> tuple[int, bytes]:
+def ask(service: HttpClient, method: str = "GET", seconds: float = 10) -> tuple[int, bytes]:
     return service.ask(method, "/x", time.monotonic() + seconds).answer()
 
 
