@@ -108,11 +108,12 @@ def probed(host, settings):
     """What a probe could do in the service's place: name of the action -> True, or why not."""
     unit = host.file("/etc/systemd/system/payment.service").content_string
     start = next(line for line in unit.splitlines() if line.startswith("ExecStart="))
+    python = f"{settings['payment_link']}/venv/bin/python"
     arguments = f"{settings['payment_log_dir']} /var/lib/skillupworks/payment"
-    python = f"ExecStart={settings['payment_link']}/venv/bin/python /run/payment-probe/probe.py {arguments}"
+    probe = f"Type=oneshot\nExecStart={python} /run/payment-probe/probe.py {arguments}"
     for old, new in {
-        start: python,
-        "Type=notify": "Type=oneshot",
+        "Type=notify\n": "",
+        start: probe,
         "Restart=always": "Restart=no",
         "StandardOutput=journal": "StandardOutput=file:/run/payment-probe.json",
         "Requires=payment.socket": "",
