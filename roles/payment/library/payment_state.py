@@ -77,8 +77,8 @@ health:
   returned: success
 units:
   description: >-
-    For each unit whether its file exists, whether it is active, since when it runs (empty when it never did) and which files are newer; and
-    whether it is settled: enabled, active, read by systemd as the file says it, and nothing newer.
+    For each unit whether its file exists, whether it is active, since when it runs (empty when it never did) and which
+    files are newer; and whether it is settled: enabled, active, read by systemd as the file says it, and nothing newer.
   type: dict
   returned: success
 """
