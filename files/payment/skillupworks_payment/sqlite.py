@@ -4,7 +4,8 @@ WAL mode with full sync: a commit that has returned survives a power cut. SQLite
 and its own way to wait for that, sleeping and trying again, starves some writers while others pass. So the processes
 take turns by locks of the kernel's, which end with the process that holds them. When nobody else writes, a request does
 it itself; else it leaves that to the one writing thread of its process, which waits for the turn and puts what the
-requests have asked for meanwhile into one transaction.
+requests have asked for meanwhile into one transaction. Where the disk stalls, the one request that writes waits for it;
+all others are refused in time.
 """
 
 import fcntl
