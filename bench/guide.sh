@@ -19,7 +19,7 @@ chown -R skillupworks:skillupworks /app
 pip3.11 install --upgrade pip
 sudo -u skillupworks python3.11 -m pip install -r requirements.txt
 python3.11 -m pip install "uwsgi==$UWSGI"
-uwsgi_path=$(command -v uwsgi || find /usr/local/bin /root/.local/bin /usr/bin -name uwsgi)
+uwsgi_path=$(find /usr/local/bin /root/.local/bin /usr/bin -name uwsgi 2>/dev/null || true)
 
 cat > /app/payment.ini << 'EOF'
 [uwsgi]
