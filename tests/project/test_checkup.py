@@ -205,6 +205,11 @@ def lose_the_way(evidence: Evidence) -> None:
         answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
 
 
+def stop_user(evidence: Evidence) -> None:
+    evidence["user"]["tcp"] = {"ok": False, "reason": "ECONNREFUSED", "said": "Connection refused"}
+    evidence["answers"]["health"]["json"]["user"] = "disconnected"
+
+
 @pytest.mark.parametrize(
     ("change", "cause", "check"),
     [
@@ -219,6 +224,7 @@ def lose_the_way(evidence: Evidence) -> None:
         (use_up_inodes, "disk full", "disk"),
         (release_another, "release differs", "release runs"),
         (lose_the_way, "network", "reached from frontend-1"),
+        (stop_user, "user down", "health of user"),
         (mask, "service masked", "service is active"),
         (bind_to_loopback, "wrong address", "reached from frontend-1"),
         (bind_to_another_host, "wrong address", "port listens"),

@@ -261,8 +261,9 @@ def wrong_files(evidence: dict) -> list[str]:
         if secret and not (file["owner"] == "root" and private):
             wrong.append(f"{path} is {file['owner']}'s with mode {file['mode']}, should be root's alone")
         open_state = path.startswith("/var/lib/") and int(file["mode"], 8) & 0o007
-        if not secret and (file["owner"] != evidence["user"] or open_state):
-            wrong.append(f"{path} is {file['owner']}'s with mode {file['mode']}, should be {evidence['user']}'s alone")
+        owner = evidence["run_as"]
+        if not secret and (file["owner"] != owner or open_state):
+            wrong.append(f"{path} is {file['owner']}'s with mode {file['mode']}, should be {owner}'s alone")
     return wrong
 
 

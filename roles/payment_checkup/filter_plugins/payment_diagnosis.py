@@ -267,7 +267,7 @@ def wrong_owners(case: Case) -> Finding:
     if not seen or any(each["cause"] == "owners and modes" for each in case.found):
         return None
     paths = closed_paths(case)
-    own = f"chown -R {case.evidence['user']}: {' '.join(paths)} && chmod -R o-rwx {' '.join(paths)}"
+    own = f"chown -R {case.evidence['run_as']}: {' '.join(paths)} && chmod -R o-rwx {' '.join(paths)}"
     fix = f"{own} && systemctl restart payment.service" if paths else case.playbook()  # which sees to secrets alone
     return cause(case, "owners and modes", "a file is open to others, or closed to the service", seen, fix)
 

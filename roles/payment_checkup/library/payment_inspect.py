@@ -170,7 +170,8 @@ def main():
     with ThreadPoolExecutor(len(parts)) as threads:
         running = {name: threads.submit(part) for name, part in parts.items()}
     evidence = {name: outcome(future) for name, future in running.items()}
-    module.exit_json(evidence={**evidence, **service, "used": used, "inventory": environment, "user": wanted["run_as"]})
+    asked = {"used": used, "inventory": environment, "run_as": wanted["run_as"]}
+    module.exit_json(evidence={**evidence, **service, **asked})
 
 
 def outcome(future):
