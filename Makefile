@@ -5,7 +5,7 @@ INVENTORY ?= inventories/demo
 TESTBED := ansible-playbook --inventory inventories/demo
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .setup-controller .setup-testbed ## From nothing to a paid order, on containers of this machine
 	@testbed/image.sh >/dev/null
@@ -30,8 +30,12 @@ soak: .setup-controller .setup-app ## The app's fault scenarios in random order,
 test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or one: SCENARIO=default
 	@scripts/test.py roles $(SCENARIO)
 
-bench-first: .setup-controller .setup-testbed ## Time a first deployment, with wheels beside compiling: ROUNDS=3
-	@bench/first_deployment.py --rounds $(or $(ROUNDS),3)
+bench: .setup-controller .setup-app ## Measure payments beside PEER=<folder of a WSGI app payment:app>; LONG=1 takes longer
+	@.venv-app/bin/python bench/compare.py $(if $(PEER),--peer $(PEER)) $(if $(LONG),--rounds 5 --seconds 5)
+	@$(if $(LONG),.venv-app/bin/python bench/growth.py)
+
+bench-provision: .setup-controller .setup-testbed ## Time site.yml on one host and on ten, beside the guide's commands: ROUNDS=3
+	@bench/provision.py --rounds $(or $(ROUNDS),3)
 
 verify: .setup-controller ## Check the hosts of INVENTORY=inventories/production; the page is results/verify.html
 	@ansible-playbook --inventory $(INVENTORY) playbooks/verify.yml
@@ -76,4 +80,4 @@ SETUPS := .setup-controller .setup-app .setup-testbed
 $(SETUPS): .setup-%:
 	@scripts/setup.sh $*
 
-.PHONY: help demo demo-down test lint test-app test-roles soak bench-first verify verify-deep diagnose restart status logs queue bundle publish lock clean $(SETUPS)
+.PHONY: help demo demo-down test lint test-app test-roles soak bench bench-provision verify verify-deep diagnose restart status logs queue bundle publish lock clean $(SETUPS)

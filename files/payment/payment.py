@@ -1,5 +1,6 @@
 """The Payment Service: `payment:app` for a WSGI server such as uWSGI; `python payment.py` serves it by itself."""
 
+import gc
 import logging
 import os
 import sys
@@ -76,6 +77,9 @@ except SettingsError as error:
     sys.exit(f"payment: {error}")
 
 if uwsgi:
+    # What is here now stays, and is shared by the workers as long as nobody writes into it: the collector would.
+    gc.collect()
+    gc.freeze()
     uwsgi.post_fork_hook = background.start
 
 if __name__ == "__main__":

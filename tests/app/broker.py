@@ -22,8 +22,9 @@ USER, PASSWORD, QUEUE = "skillupworks", "skillupworks@123", "order-processing"
 class Broker:
     """Starts in the constructor; `stop` ends it and its epmd."""
 
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
+    def __init__(self, directory: Path, address: str = "127.0.0.1", port: int | None = None) -> None:
+        self.address = address
+        self.port = port or free_port()
         self._log = directory / "node.log"
         (directory / "plugins").write_text("[].")
         self._environment = {
@@ -32,7 +33,7 @@ class Broker:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_EPMD_PORT": str(free_port()),
             "RABBITMQ_NODENAME": f"payment-test-{os.getpid()}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_IP_ADDRESS": address,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
@@ -99,7 +100,7 @@ class Broker:
     def connection(self, password: str = PASSWORD, vhost: str = "/") -> pika.BlockingConnection:
         credentials = pika.PlainCredentials(USER, password)
         return pika.BlockingConnection(
-            pika.ConnectionParameters("127.0.0.1", self.port, virtual_host=vhost, credentials=credentials)
+            pika.ConnectionParameters(self.address, self.port, virtual_host=vhost, credentials=credentials)
         )
 
     def take_orders(self, queue: str = QUEUE) -> list[tuple[pika.BasicProperties, dict]]:

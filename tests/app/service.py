@@ -29,12 +29,21 @@ _ACTIVATE = 'exec env LISTEN_FDS=1 LISTEN_PID=$$ "${@:2}" 3<&"$1"-'
 
 
 class Service:
-    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is.
+    """One running service; `environment` is what it gets beside PATH and its port, `app` where its code is,
+    `python` that of the virtual environment that it runs in.
 
     As on a host, the listening socket is not its own: it stays open while the service is restarted.
     """
 
-    def __init__(self, runtime: str, directory: Path, environment: dict[str, str], ini: str, app: Path) -> None:
+    def __init__(
+        self,
+        runtime: str,
+        directory: Path,
+        environment: dict[str, str],
+        ini: str,
+        app: Path,
+        python: Path = Path(sys.executable),
+    ) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=1024)
         self._socket.setblocking(False)  # NonBlocking= in the unit
         self.port = self._socket.getsockname()[1]
@@ -53,9 +62,9 @@ class Service:
         if runtime == "uwsgi":
             (directory / "payment.ini").write_text(ini)
             self._environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.metrics_directory)
-            self._command = [str(Path(sys.executable).with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
+            self._command = [str(python.with_name("uwsgi")), "--ini", str(directory / "payment.ini")]
         else:
-            self._command = [sys.executable, str(app / "payment.py")]
+            self._command = [str(python), str(app / "payment.py")]
         self.start()
 
     def start(self, **variables: str) -> None:

@@ -174,6 +174,24 @@ def test_what_is_to_be_looked_into(url):
     assert inbox.receive(told, "order_1")
 
 
+def test_old_claims_are_forgotten_unless_they_were_taken_anew_meanwhile(tables, monkeypatch):
+    ledger = Ledger(tables)
+    for name in ("first", "other"):
+        ledger.open(new_payment(name), claim(f"key:{name}"))
+        ledger.pay(name, "pay_1", PAID, "{}")
+
+    def look_and_be_late(operation, read=tables.read):
+        found = read(operation)
+        assert ledger.open(new_payment("second"), claim("key:first", lifetime=-1)) is None
+        return found
+
+    with monkeypatch.context() as late:
+        late.setattr(tables, "read", look_and_be_late)
+        ledger.forget(-1)
+    assert ledger.standing("key:first").order_id == "second"
+    assert ledger.standing("key:other") is None
+
+
 def test_what_is_done_is_not_read(tmp_path):
     """The elected process looks every second, and the many payments that are done are none of its business."""
     tables = opened(f"sqlite:///{tmp_path / 'ledger.db'}")

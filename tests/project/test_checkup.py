@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ ROLE = ROOT / "roles/payment_checkup"
 sys.path.append(str(ROLE / "filter_plugins"))
 
 from payment_checks import payment_checks, payment_table  # noqa: E402
-from payment_diagnosis import payment_diagnosis  # noqa: E402
+from payment_diagnosis import payment_diagnosis, payment_diagnosis_text  # noqa: E402
 
 Evidence = dict[str, Any]
 
@@ -83,8 +84,7 @@ def kill(evidence: Evidence) -> None:
 
 
 def let_expire(evidence: Evidence) -> None:
-    expires = float(evidence["answered"]) + 3 * 86400
-    evidence["gateway"] = {"kind": "https", "tcp": {"ok": True}, "tls": {"ok": True, "expires": expires}}
+    evidence["gateway"] = {"kind": "https", "tcp": {"ok": True}, "tls": {"ok": True, "days": 3.2}}
 
 
 def distrust(evidence: Evidence) -> None:
@@ -114,9 +114,100 @@ def release_another(evidence: Evidence) -> None:
     evidence["wanted"] = "9.9.9-0123456789ab"
 
 
+def mask(evidence: Evidence) -> None:
+    evidence["service"] |= {"LoadState": "masked", "ActiveState": "inactive", "UnitFileState": "masked"}
+
+
+def bind_to_loopback(evidence: Evidence) -> None:
+    """As an inventory has it that says payment_bind_address: 127.0.0.1."""
+    for part in ("inventory", "used"):
+        evidence[part]["PAYMENT_BIND"] = "127.0.0.1"
+    evidence["sockets"][0]["address"] = "127.0.0.1:8084"
+    for answers in evidence["reached"].values():
+        answers |= {path: {"status": 0, "reason": "ECONNREFUSED", "said": "Connection refused"} for path in answers}
+
+
+def bind_to_another_host(evidence: Evidence) -> None:
+    """Which systemd does."""
+    for part in ("inventory", "used"):
+        evidence[part]["PAYMENT_BIND"] = "192.0.2.99"
+    evidence["sockets"][0] |= {"address": "192.0.2.99:8084", "of_host": False}
+    silence(evidence)
+    lose_the_way(evidence)
+
+
+def bind_to_another_port(evidence: Evidence) -> None:
+    """Somebody wrote it into the socket's unit."""
+    evidence |= {"sockets": [], "drift": ["/etc/systemd/system/payment.socket"]}
+    silence(evidence)
+    lose_the_way(evidence)
+
+
+def silence(evidence: Evidence) -> None:
+    for name in ("live", "health", "metrics", "route"):
+        evidence["answers"][name] = {"status": 0, "reason": "timeout", "said": "timed out", "json": None}
+    evidence["answers"]["gauges"] = {}
+
+
+def refuse_queue(evidence: Evidence) -> None:
+    said = "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'order-processing' in vhost '/'"
+    evidence["rabbitmq"]["amqp"] = {"step": "queue", "code": 405, "said": said}
+
+
+def hang_rabbitmq(evidence: Evidence) -> None:
+    """As a host that was stopped in the middle does: its kernel takes connections, and nobody answers them."""
+    evidence["answers"]["health"]["json"] |= {"rabbitmq": "disconnected", "status": "degraded"}
+    said = "AMQPConnectorStackTimeout(\"Timeout during AMQP handshake'192.0.2.14'\")"
+    evidence["rabbitmq"]["amqp"] = {"step": "login", "code": 0, "said": said}
+
+
+def raise_alarm(evidence: Evidence) -> None:
+    let_orders_wait(evidence)
+    said = {"step": "publish", "code": 0, "said": "ConnectionBlockedTimeout()", "blocked": "low on memory"}
+    evidence["rabbitmq"]["amqp"] |= said
+
+
+def let_orders_wait(evidence: Evidence) -> None:
+    evidence["answers"]["health"]["json"] |= {"rabbitmq": "disconnected", "status": "degraded"}
+    evidence["answers"]["gauges"] |= {"payment_outbox_orders": 3.0, "payment_outbox_oldest_seconds": 75.0}
+
+
+def let_payments_fail(evidence: Evidence) -> None:
+    now = datetime.fromtimestamp(evidence["clock"]["host"], UTC).isoformat().replace("+00:00", "Z")
+    attempt = {"message": "payment attempt", "time": now, "outcome": "failed", "reason": "internal_error"}
+    evidence["journal"] = [json.dumps(attempt)] * 3
+
+
+def starve(evidence: Evidence) -> None:
+    evidence["memory"]["available"] = 20 * 1024**2
+
+
+def take_the_log(evidence: Evidence) -> None:
+    evidence["files"]["/var/log/skillupworks/payment.log"]["owner"] = "root"
+
+
+def take_the_ledger(evidence: Evidence) -> None:
+    """And with it, the service's start."""
+    evidence["files"]["/var/lib/skillupworks/payment/ledger.db"]["owner"] = "root"
+    silence(evidence)
+
+
+def close_the_log(evidence: Evidence) -> None:
+    """Which the service says as well."""
+    evidence["files"]["/var/log/skillupworks"]["owner"] = "root"
+    said = "payment: PAYMENT_LOG_DIR is '/var/log/skillupworks': write a directory that the service may write to"
+    evidence["journal"] = [f"{said} (Permission denied)"]
+    silence(evidence)
+
+
 def lose_the_way(evidence: Evidence) -> None:
     for answers in evidence["reached"].values():
         answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
+
+
+def stop_user(evidence: Evidence) -> None:
+    evidence["user"]["tcp"] = {"ok": False, "reason": "ECONNREFUSED", "said": "Connection refused"}
+    evidence["answers"]["health"]["json"]["user"] = "disconnected"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +224,20 @@ def lose_the_way(evidence: Evidence) -> None:
         (use_up_inodes, "disk full", "disk"),
         (release_another, "release differs", "release runs"),
         (lose_the_way, "network", "reached from frontend-1"),
+        (stop_user, "user down", "health of user"),
+        (mask, "service masked", "service is active"),
+        (bind_to_loopback, "wrong address", "reached from frontend-1"),
+        (bind_to_another_host, "wrong address", "port listens"),
+        (bind_to_another_port, "wrong address", "port listens"),
+        (refuse_queue, "queue refused", "queue"),
+        (hang_rabbitmq, "rabbitmq fails", "queue"),
+        (raise_alarm, "RabbitMQ alarm", "outbox"),
+        (let_orders_wait, "orders wait", "outbox"),
+        (let_payments_fail, "payments fail", "last payments"),
+        (starve, "little memory", "memory"),
+        (take_the_log, "owners and modes", "owners and modes"),
+        (close_the_log, "owners and modes", "owners and modes"),
+        (take_the_ledger, "owners and modes", "owners and modes"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -147,10 +252,64 @@ def test_a_proxy_that_selinux_keeps_from_connecting(frontend):
     assert causes(frontend, "frontend-1")[0]["command"] == "setsebool -P httpd_can_network_connect on"
 
 
+@pytest.mark.parametrize("tls", [{"ok": False, "said": "certificate has expired"}, {"ok": True, "days": 3.2}])
+def test_the_routes_certificate(frontend, tls):
+    frontend["tls"] = {"ok": True, "days": 60.0}
+    assert causes(frontend, "frontend-1") == []
+    frontend["tls"] = tls
+    assert [each["cause"] for each in causes(frontend, "frontend-1")] == ["certificate"]
+
+
+def test_the_command_fits_whose_files_they_are(payment):
+    take_the_log(payment)
+    assert causes(payment)[0]["command"].startswith("chown -R skillupworks: /var/log/skillupworks/payment.log && ")
+    payment["files"]["/var/log/skillupworks/payment.log"]["owner"] = "skillupworks"
+    payment["files"]["/etc/skillupworks/payment/credentials/amqp_password"]["mode"] = "0644"
+    assert causes(payment)[0]["command"].startswith("ansible-playbook ")
+
+
+def diagnosed(fleet: dict[str, Evidence]) -> list[tuple[str, str]]:
+    rows = {host: payment_checks(evidence) for host, evidence in fleet.items()}
+    return [(each["host"], each["cause"]) for each in payment_diagnosis(rows, fleet, ["inventories/x"], {})]
+
+
+def test_what_does_not_serve_comes_before_what_differs_on_another_host(payment, frontend):
+    take_the_log(payment)
+    frontend["nginx"]["ActiveState"] = "inactive"
+    assert diagnosed({"payment-1": payment, "frontend-1": frontend}) == [
+        ("frontend-1", "Nginx down"),
+        ("payment-1", "owners and modes"),
+    ]
+
+
+def test_one_hosts_cause_does_not_hide_what_failed_on_another(payment, frontend):
+    """But for a frontend, whose route fails for the payment hosts' reasons."""
+    other = copy.deepcopy(payment)
+    other["answers"]["metrics"] = {"status": 500, "body": "", "json": None}
+    starve(payment)
+    frontend["route"] = {"status": 502, "body": ""}
+    assert diagnosed({"payment-1": payment, "payment-2": other, "frontend-1": frontend}) == [
+        ("payment-1", "little memory"),
+        ("payment-2", "unexplained"),
+    ]
+
+
+def test_a_cause_that_a_fleet_shares_is_told_once(payment):
+    payment["cart"]["tcp"] = {"ok": False, "reason": "ECONNREFUSED", "said": "Connection refused"}
+    fleet = {f"payment-{number}": payment for number in range(1, 4)}
+    rows = {host: payment_checks(evidence) for host, evidence in fleet.items()}
+    text = payment_diagnosis_text(payment_diagnosis(rows, fleet, ["inventories/x"], {}), fleet)
+    assert text.splitlines()[0] == "1. payment-1 and 2 more: cart down - the Cart service does not run"
+    assert len(text.splitlines()) == 3
+
+
 def test_a_host_that_is_not_reached_is_told_of(payment):
     lost = {"kind": "payment", "unreachable": "Failed to connect to the host via ssh: Connection timed out"}
     assert failed(lost) == {"host is reached": lost["unreachable"]}
     assert [each["cause"] for each in causes(lost)] == ["host unreachable"]
+    assert causes(lost)[0]["command"] == "ansible -i inventories/x payment-1 --module-name ansible.builtin.ping -vvv"
+    assert "answers" not in causes(lost)[0]["what"]
+    assert causes(lost | {"reached": payment["reached"]})[0]["what"].endswith("answers frontend-1")
 
 
 PARTS = [
@@ -180,6 +339,12 @@ def test_a_part_that_could_not_be_collected_fails_its_check_and_no_other(payment
 def test_a_failed_check_that_nobody_can_explain_is_told_all_the_same(payment):
     payment["answers"]["metrics"] = {"status": 500, "body": "", "json": None}
     assert [(each["cause"], each["evidence"]) for each in causes(payment)] == [("unexplained", "HTTP 500")]
+
+
+def test_a_long_line_of_the_log_was_cut(payment):
+    let_payments_fail(payment)
+    payment["journal"].append('{"message": "the gateway is away", "exception": "' + "x" * 1950)
+    assert causes(payment)[0]["cause"] == "gateway fails"
 
 
 def test_what_several_hosts_share_is_one_line_and_failures_come_first():
@@ -223,7 +388,7 @@ def chromium() -> str:
 def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[int], Path]:
     """Return a function that has the shipped role report on so many payment hosts; every seventh has a fault."""
 
-    def make(hosts: int) -> Path:
+    def make(hosts: int, *options: str) -> Path:
         evidence = {"frontend-1": frontend}
         for number in range(1, hosts + 1):
             one = copy.deepcopy(payment)
@@ -238,8 +403,12 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
             }
             for group in ("payment", "frontend")
         }
-        inventory["frontend"]["hosts"]["frontend-1"]["__payment_checkup_began"] = time.time() - 4
-        (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory))
+        if "--limit=payment" in options:
+            inventory["frontend"]["hosts"]["frontend-1"] = {}
+            inventory["payment"]["vars"] = {"__payment_checkup_asked": time.time() - 3}
+        else:
+            inventory["frontend"]["vars"] = {"__payment_checkup_asked": time.time() - 4}
+        (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
         (tmp_path / "report.yml").write_text(REPORT)
         done = subprocess.run(
             [
@@ -247,6 +416,7 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
                 f"-i{tmp_path}/inventory.yml",
                 tmp_path / "report.yml",
                 f"-epayment_checkup_results={tmp_path}",
+                *options,
             ],
             cwd=ROOT,
             capture_output=True,
@@ -289,6 +459,12 @@ def test_the_documents_and_the_page(report, chromium, hosts):
     look(chromium, folder, hosts)
 
 
+def test_a_run_that_is_limited_to_the_payment_hosts(report):
+    document = json.loads((report(2, "--limit=payment") / "verify.json").read_text())
+    assert list(document["hosts"]) == ["payment-1", "payment-2"]
+    assert document["seconds"] >= 3
+
+
 LOOK = """<script>
 addEventListener("load", () => {
   const marks = state => [...document.querySelectorAll(`td[data-state=${state}] .mark`)];
@@ -296,6 +472,12 @@ addEventListener("load", () => {
   const seen = {
     width: innerWidth,
     overflow: document.documentElement.scrollWidth - innerWidth,
+    marksInSight: marks("ok").filter(mark => mark.getBoundingClientRect().right <= innerWidth).length,
+    header: (() => {
+      const box = document.querySelector(".tall"), name = box.querySelector("th.check");
+      box.scrollTop = box.scrollHeight;
+      return name.getBoundingClientRect().top - box.getBoundingClientRect().top;
+    })(),
     rows: document.querySelectorAll(".matrix tbody tr").length,
     heading: document.querySelector("h1").textContent,
     failed: colours("failed"),
@@ -324,6 +506,8 @@ def look(chromium: str, folder: Path, hosts: int) -> None:
         seen = json.loads(seen.replace("&quot;", '"'))
         assert seen["overflow"] <= 0, f"{width} pixels are too few: {seen}"
         assert (seen["rows"], seen["requests"]) == (hosts + 1, 0)
+        assert seen["marksInSight"] > 5 * hosts, "a narrow screen shows some of every host's"
+        assert 0 <= seen["header"] < 5, "the checks' names stay where the table is scrolled"
         assert not set(seen["failed"]) & set(seen["ok"])
         fills[scheme] = seen["ok"]
         picture = pictures / f"verify-{hosts}-{scheme}-{width}.png"

@@ -20,6 +20,7 @@ from .schema import claims, inbox, outbox, payments
 
 KEY_LIFETIME = 24 * 3600.0  # seconds that the answer to an idempotency key is kept
 CHECKS = 8  # how often a closed payment is looked into; the index payments_open has this number too
+_DROPPED_AT_A_TIME = 500  # claims, in one transaction
 
 
 @dataclass(frozen=True)
@@ -269,16 +270,23 @@ class Ledger:
         return self._database.read(operation)
 
     def forget(self, lifetime: float) -> None:
-        """Drop claims of payments that ended, and what was settled of the inbox, `lifetime` seconds ago or more."""
+        """Drop claims of payments that ended, and what was settled of the inbox, `lifetime` seconds ago or more.
 
-        def operation(connection: Connection) -> None:
-            for statement in (_FORGET, _FORGET_TOLD):
-                connection.execute(statement, {"before": time.time() - lifetime})
+        They are looked for before anybody has to wait for it, and dropped some at a time: payments go on beside it.
+        """
+        before = {"before": time.time() - lifetime}
+        over = self._database.read(lambda connection: connection.execute(_OVER, before).all())
+        for begin in range(0, len(over), _DROPPED_AT_A_TIME):
+            some = [{"of_name": row.name, "of_order": row.order_id} for row in over[begin : begin + _DROPPED_AT_A_TIME]]
+            self._database.write(lambda connection, some=some: connection.execute(_DROP, some))
+        self._database.write(lambda connection: connection.execute(_FORGET_TOLD, before))
 
-        self._database.write(operation)
 
-
-_GIVE_BACK = delete(claims).where(claims.c.order_id == bindparam("of_order"))
+# By the name, which the payment has too: claims are found by nothing else.
+_GIVE_BACK = delete(claims).where(
+    claims.c.name == select(payments.c.claim).where(payments.c.order_id == bindparam("of_order")).scalar_subquery(),
+    claims.c.order_id == bindparam("of_order"),
+)
 _FINISH = (
     update(payments)
     .where(
@@ -357,9 +365,13 @@ _NEXT_EVENTS = (
 _PUBLISHED = delete(outbox).where(outbox.c.sequence.in_(bindparam("sequences", expanding=True)))
 _REFUSED = update(outbox).where(outbox.c.sequence == bindparam("of_sequence")).values(problem=bindparam("problem"))
 _BACKLOG = select(func.count(), func.min(outbox.c.created_at), func.max(outbox.c.problem)).select_from(outbox)
-_FORGET = delete(claims).where(
-    claims.c.order_id.in_(select(payments.c.order_id).where(payments.c.finished_at < bindparam("before")))
+_OVER = (
+    select(claims.c.name, claims.c.order_id)
+    .join(payments, payments.c.order_id == claims.c.order_id)
+    .where(payments.c.finished_at < bindparam("before"))
 )
+# One that was taken anew meanwhile, for another payment, stays.
+_DROP = delete(claims).where(claims.c.name == bindparam("of_name"), claims.c.order_id == bindparam("of_order"))
 _FORGET_TOLD = delete(inbox).where(inbox.c.settled_at < bindparam("before"))
 _MAY_BE_PAID = [*schema.UNRESOLVED, schema.AWAITING]
 

@@ -52,9 +52,9 @@ attempts.labels(SUCCESS, "paid")
 
 
 @contextmanager
-def upstream_call(upstream: str) -> Iterator[None]:
-    """Times a call, and counts it by the exception's class name when it raises."""
-    began = time.perf_counter()
+def upstream_call(upstream: str, began: float | None = None) -> Iterator[None]:
+    """Times a call, which `began` before or begins now, and counts it by the exception's class name when it raises."""
+    began = began or time.perf_counter()
     try:
         yield
     except Exception as error:

@@ -1,9 +1,11 @@
 """A ledger in one SQLite file, for the processes of one host.
 
 WAL mode with full sync: a commit that has returned survives a power cut. SQLite lets one transaction write at a time,
-and its own way to wait for that, sleeping and trying again, starves some writers while others pass. So each process has
-one writing thread, which puts what its requests ask for at the same time into one transaction, and the processes take
-turns by locks of the kernel's, which end with the process that holds them.
+and its own way to wait for that, sleeping and trying again, starves some writers while others pass. So the processes
+take turns by locks of the kernel's, which end with the process that holds them. When nobody else writes, a request does
+it itself; else it leaves that to the one writing thread of its process, which waits for the turn and puts what the
+requests have asked for meanwhile into one transaction. Where the disk stalls, the one request that writes waits for it;
+all others are refused in time.
 """
 
 import fcntl
@@ -152,18 +154,34 @@ class _Turn:
         finally:
             fcntl.flock(self._turn, fcntl.LOCK_UN)
 
+    @contextmanager
+    def taken_if_free(self) -> Iterator[bool]:
+        """As `taken`, but waits for nobody and overtakes nobody who waits; yields whether it is this one's turn."""
+        taken = _try_lock(self._next)
+        if taken:
+            taken = _try_lock(self._turn)
+            fcntl.flock(self._next, fcntl.LOCK_UN)
+        try:
+            yield taken
+        finally:
+            if taken:
+                fcntl.flock(self._turn, fcntl.LOCK_UN)
+
 
 class _Writer:
-    """The thread that writes for all threads of its process."""
+    """Writes for all threads of its process."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._engine = _writing_engine(path)
+        self._turn = _Turn(path).__enter__()  # for the life of the process
+        self._writing = threading.Lock()  # the turn is the process's, so its threads must agree as well
         self._asked: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
         threads.start("ledger", self._run)
 
     def write(self, operation: Callable[[Connection], T]) -> T:
         result: Future[T] = Future()
-        self._asked.put((operation, result))
+        if not self._write_at_once(operation, result):
+            self._asked.put((operation, result))
         try:
             return result.result(TIMEOUT)
         except FutureTimeout as error:
@@ -172,17 +190,27 @@ class _Writer:
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise LedgerUnavailable(str(getattr(error, "orig", error))) from error
 
+    def _write_at_once(self, operation: Callable[[Connection], T], result: Future[T]) -> bool:
+        """Write in this thread if nobody else writes or waits for that; whether it was done."""
+        if not self._writing.acquire(blocking=False):
+            return False
+        try:
+            with self._turn.taken_if_free() as taken:
+                if taken:
+                    _commit(self._engine, [(operation, result)])
+                return taken
+        finally:
+            self._writing.release()
+
     def _run(self) -> None:
-        engine = _writing_engine(self._path)
-        with _Turn(self._path) as turn:
-            while True:
-                group = [self._asked.get()]
-                with turn.taken():
-                    with suppress(Empty):
-                        while len(group) < _LARGEST_GROUP:
-                            group.append(self._asked.get_nowait())
-                    wanted = [asked for asked in group if asked[1].set_running_or_notify_cancel()]
-                    _commit(engine, wanted)
+        while True:
+            group = [self._asked.get()]
+            with self._writing, self._turn.taken():
+                with suppress(Empty):
+                    while len(group) < _LARGEST_GROUP:
+                        group.append(self._asked.get_nowait())
+                wanted = [asked for asked in group if asked[1].set_running_or_notify_cancel()]
+                _commit(self._engine, wanted)
 
 
 def _commit(engine: Engine, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
@@ -216,6 +244,14 @@ def _configure(connection: sqlite3.Connection, _: object) -> None:
     connection.isolation_level = None  # the driver begins no transactions of its own
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open_lock(path: str) -> int:

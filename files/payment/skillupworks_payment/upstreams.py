@@ -1,25 +1,17 @@
-"""The User and Cart services: is the session known, and what is in its cart.
-
-urllib3 itself rather than requests, which rides on it: a call costs a quarter of the CPU time, and two are made for
-every payment.
-"""
+"""The User and Cart services: is the session known, and what is in its cart."""
 
 import logging
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated
 from urllib.parse import quote
 
-import urllib3
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
-from urllib3.exceptions import HTTPError, ProtocolError
 
 from . import context, metrics, money, strict_json
 from .errors import empty_cart, unavailable, unknown_session
+from .http_client import Call, HttpClient, Unanswered
 from .settings import Endpoint, Settings
 from .validation import Quantity, Sku, first_problem
-
-_MAX_ANSWER_BYTES = 1024 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -60,12 +52,10 @@ class Upstreams:
     """Asks both services about one session. One serves all threads of a process."""
 
     def __init__(self, settings: Settings, *, concurrency: int) -> None:
-        """So many payments at a time find a connection and a thread for both of their calls."""
+        """So many payments at a time find a connection for both of their calls."""
         self._longest = settings.connect_timeout + settings.read_timeout
-        timeout = urllib3.Timeout(connect=settings.connect_timeout, read=settings.read_timeout)
-        self._user = _Service("user", settings.user, settings.user_path, timeout, concurrency)
-        self._cart = _Service("cart", settings.cart, settings.cart_path, timeout, concurrency)
-        self._threads = ThreadPoolExecutor(2 * concurrency, thread_name_prefix="upstream")
+        self._user = _Service("user", settings.user, settings.user_path, settings, concurrency)
+        self._cart = _Service("cart", settings.cart, settings.cart_path, settings, concurrency)
 
     def cart_of_known_session(self, session_id: str) -> Cart:
         """The cart to be paid. Both services are asked at the same time.
@@ -75,11 +65,15 @@ class Upstreams:
         """
         deadline = time.monotonic() + self._longest
         headers = context.trace_headers()
-        user = self._threads.submit(self._user.get, session_id, headers)
-        cart = self._threads.submit(self._cart.get, session_id, headers)
-        if _result(user, "User", deadline) is None:
-            raise unknown_session()
-        answer = _result(cart, "Cart", deadline)
+        user = self._user.ask(session_id, headers, deadline)
+        cart = self._cart.ask(session_id, headers, deadline)
+        try:
+            if self._user.answer(user) is None:
+                raise unknown_session()
+        except BaseException:
+            cart.abandon()
+            raise
+        answer = self._cart.answer(cart)
         if answer is None:
             raise empty_cart()
         return _read_cart(answer)
@@ -92,46 +86,34 @@ class _Failed(Exception):
 class _Service:
     """GET from one service over kept connections, no more of them than payments at a time."""
 
-    def __init__(self, name: str, endpoint: Endpoint, path: str, timeout: urllib3.Timeout, connections: int) -> None:
+    def __init__(self, name: str, endpoint: Endpoint, path: str, settings: Settings, connections: int) -> None:
         self._name = name
         self._path = path
-        self._pool = urllib3.HTTPConnectionPool(
-            endpoint.host, endpoint.port, timeout=timeout, maxsize=connections, retries=False
+        self._client = HttpClient(
+            endpoint.host,
+            endpoint.port,
+            connect_timeout=settings.connect_timeout,
+            read_timeout=settings.read_timeout,
+            concurrency=connections,
         )
 
-    def get(self, session_id: str, headers: dict[str, str]) -> bytes | None:
-        """The body of a 200, None for a 404; _Failed for anything else."""
-        path = self._path.replace("{session_id}", quote(session_id, safe=""))
-        with metrics.upstream_call(self._name):
-            try:
-                status, body = self._exchange(path, headers)
-            except ProtocolError:
-                # Most likely a kept connection that the other side closed at this moment. A GET may be repeated.
-                status, body = self._exchange(path, headers)
-        if status == 404:
-            return None
-        if status != 200:
-            raise _Failed(f"answered {status}")
-        return body
+    def ask(self, session_id: str, headers: dict[str, str], deadline: float) -> Call:
+        return self._client.ask(
+            "GET", self._path.replace("{session_id}", quote(session_id, safe="")), deadline, headers
+        )
 
-    def _exchange(self, path: str, headers: dict[str, str]) -> tuple[int, bytes]:
-        response = self._pool.request("GET", path, headers=headers, redirect=False, preload_content=False)
-        body = response.read(_MAX_ANSWER_BYTES + 1)
-        if len(body) > _MAX_ANSWER_BYTES:
-            response.close()
-            raise _Failed(f"answered more than {_MAX_ANSWER_BYTES} bytes")
-        response.release_conn()
-        return response.status, body
-
-
-def _result(call: Future[bytes | None], service: str, deadline: float) -> bytes | None:
-    """What `call` returns before `deadline`, however slowly the service trickles: a socket's timeout is per read."""
-    try:
-        return call.result(timeout=max(0, deadline - time.monotonic()))
-    except (HTTPError, TimeoutError, _Failed) as error:
-        call.cancel()
-        log.warning("%s service cannot be used: %s", service, str(error) or type(error).__name__)
-        raise unavailable(f"{service.lower()}_unavailable", f"{service} service is unavailable") from error
+    def answer(self, call: Call) -> bytes | None:
+        """The body of a 200, None for a 404; PaymentError 503 for anything else."""
+        try:
+            with metrics.upstream_call(self._name, call.began):
+                status, body = call.answer()
+                if status not in (200, 404):
+                    raise _Failed(f"answered {status}")
+        except (*Unanswered, _Failed) as error:
+            service = self._name.capitalize()
+            log.warning("%s service cannot be used: %s", service, str(error) or type(error).__name__)
+            raise unavailable(f"{self._name}_unavailable", f"{service} service is unavailable") from error
+        return body if status == 200 else None
 
 
 def _read_cart(answer: bytes) -> Cart:

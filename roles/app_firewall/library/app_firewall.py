@@ -56,6 +56,10 @@ running:
   description: Whether firewalld runs.
   type: bool
   returned: success
+enabled:
+  description: Whether it is started after a reboot.
+  type: bool
+  returned: success
 earlier:
   description: What was left open of an earlier run, each as zone and opening.
   type: list
@@ -205,6 +209,7 @@ def settle(module, wall):
     return {
         "changed": changed,
         "running": wall.running,
+        "enabled": module.run_command(["systemctl", "is-enabled", "firewalld.service"])[1].strip() == "enabled",
         "earlier": sorted(kept),
         "diff": {
             "before": "".join(f"{zone.name}, {zone.when}: {old}\n" for zone, _, surplus in changes for old in surplus),
@@ -225,7 +230,7 @@ def main():
         supports_check_mode=True,
     )
     if MISSING and module.check_mode:  # a real run has it installed
-        module.exit_json(changed=True, running=False, earlier=[])
+        module.exit_json(changed=True, running=False, enabled=False, earlier=[])
     if MISSING:
         module.fail_json(msg=missing_required_lib("firewall"), exception=str(MISSING))
     try:

@@ -46,6 +46,25 @@ def version_of(text: str) -> str:
     return text
 
 
+def build(source: Path, directory: Path, version: str | None = None, wheels: Path | None = None) -> dict[str, str]:
+    """Put the zip into `directory`, unless it is there already; return its `path`, `version` and `sha256`."""
+    files = files_of(source)
+    if version:
+        files["VERSION"] = f"{version}\n".encode()
+    if wheels:
+        files |= {f"wheels/{name}": content for name, content in files_of(wheels).items()}
+    artifact = pack(files)
+    version = files["VERSION"].decode().strip()
+    sha256 = hashlib.sha256(artifact).hexdigest()
+    path = directory / f"skillupworks-payment-{version}-{sha256[:12]}.zip"
+    if not path.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_bytes(artifact)
+        partial.rename(path)
+    return {"path": str(path.resolve()), "version": version, "sha256": sha256}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", type=Path, help="the app's folder")
@@ -53,22 +72,7 @@ def main() -> None:
     parser.add_argument("--version", type=version_of, help="the version, in place of what the app's file VERSION says")
     parser.add_argument("--wheels", type=Path, help="a folder of wheels to bring along, with their requirements.txt")
     args = parser.parse_args()
-
-    files = files_of(args.source)
-    if args.version:
-        files["VERSION"] = f"{args.version}\n".encode()
-    if args.wheels:
-        files |= {f"wheels/{name}": content for name, content in files_of(args.wheels).items()}
-    artifact = pack(files)
-    version = files["VERSION"].decode().strip()
-    sha256 = hashlib.sha256(artifact).hexdigest()
-    path = args.directory / f"skillupworks-payment-{version}-{sha256[:12]}.zip"
-    if not path.exists():
-        args.directory.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_bytes(artifact)
-        partial.rename(path)
-    print(json.dumps({"path": str(path.resolve()), "version": version, "sha256": sha256}))
+    print(json.dumps(build(args.source, args.directory, args.version, args.wheels)))
 
 
 if __name__ == "__main__":

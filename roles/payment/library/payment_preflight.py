@@ -7,12 +7,17 @@ import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.facts.system.distribution import DistributionFactCollector
+from ansible.module_utils.facts.system.pkg_mgr import PkgMgrFactCollector
+from ansible.module_utils.facts.system.selinux import SelinuxFactCollector
 
 DOCUMENTATION = r"""
 module: payment_preflight
-short_description: Looks at clock, memory, disks, ports and the application path of a payment host
+short_description: Looks at clock, memory, disks, ports, packages and the application path of a payment host
 description:
   - Reads only. What it finds is judged on the controller, by the filter payment_host_problems.
+  - What it says of the system are facts, the same as from M(ansible.builtin.setup) with C(distribution), C(pkg_mgr)
+    and C(selinux), and from M(ansible.builtin.package_facts); in one go, because an operator waits for each look.
 options:
   asked:
     description: The controller's clock, in seconds since 1970. It is returned beside the host's.
@@ -156,6 +161,25 @@ def link_of(link):
     return {"kind": kind, "service": service}
 
 
+def packages_of(module):
+    """Return the installed packages: name -> one dictionary for each version of it."""
+    names = ("name", "version", "release", "arch")
+    query = "\\t".join(f"%{{{name.upper()}}}" for name in names) + "\\n"
+    packages = {}
+    for line in module.run_command(["rpm", "--query", "--all", "--queryformat", query])[1].splitlines():
+        package = dict(zip(names, line.split("\t")), source="rpm")
+        packages.setdefault(package["name"], []).append(package)
+    return packages
+
+
+def facts_of(module):
+    """Return Ansible's own facts of the system, and the installed packages."""
+    facts = DistributionFactCollector().collect(module, {})
+    for collector in (PkgMgrFactCollector(), SelinuxFactCollector()):
+        facts.update(collector.collect(module, {f"ansible_{name}": value for name, value in facts.items()}))
+    return {**facts, "packages": packages_of(module)}
+
+
 def main():
     module = AnsibleModule(
         argument_spec={
@@ -173,6 +197,7 @@ def main():
         disks=[disk_of(directory) for directory in module.params["directories"]],
         listeners=listeners_of(module, module.params["ports"]),
         link=link_of(module.params["link"]),
+        ansible_facts=facts_of(module),
     )
 
 

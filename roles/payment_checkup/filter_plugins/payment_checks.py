@@ -27,7 +27,11 @@ def row(check: str, ok: bool | None, seen: object) -> dict:
 def payment_checks(evidence: dict) -> list[dict]:
     """Turn the evidence of a payment host or a frontend into rows."""
     if "unreachable" in evidence:
-        return [row("host is reached", False, evidence["unreachable"].strip() or "unreachable")]
+        return [
+            row(
+                "host is reached", False, evidence["unreachable"].removeprefix("Task failed: ").strip() or "unreachable"
+            )
+        ]
     if evidence["kind"] == "frontend":
         return frontend_rows(evidence)
     missing = [
@@ -53,7 +57,7 @@ def payment_checks(evidence: dict) -> list[dict]:
     ):
         try:
             rows += judge(evidence)
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             name = judge.__name__.removesuffix("_rows").replace("_", " ")
             rows.append(row(name, False, f"cannot be told ({error!r})"))
     return rows
@@ -79,10 +83,13 @@ def socket_rows(evidence: dict) -> list[dict]:
     wanted = f"{evidence['inventory']['PAYMENT_BIND']}:{evidence['inventory']['PAYMENT_PORT']}"
     heard = [each["address"] for each in evidence["sockets"]]
     strangers = foreign_owners(evidence)
+    of_host = all(each["of_host"] for each in evidence["sockets"])
     seen = ", ".join(heard) or "nothing listens"
     if strangers:
         seen += f" by {strangers[0]['name']} (pid {strangers[0]['pid']})"
-    return [row("port listens", heard == [wanted] and not strangers, seen)]
+    if not of_host:
+        seen += ", no address of the host"
+    return [row("port listens", heard == [wanted] and of_host and not strangers, seen)]
 
 
 def foreign_owners(evidence: dict) -> list[dict]:
@@ -202,7 +209,7 @@ def reach_rows(evidence: dict) -> list[dict]:
     for place, answers in evidence["reached"].items():
         name = "the controller" if place == "localhost" else place
         if answers is None:
-            rows.append(row(f"reached from {name}", None, f"{name} was not reached itself"))
+            rows.append(row(f"reached from {name}", None, f"{name} was not asked, or not reached itself"))
             continue
         bad = {path: answer for path, answer in answers.items() if answer["status"] != 200}
         seen = "; ".join(f"/{path}: {refusal(answer)}" for path, answer in bad.items())
@@ -244,7 +251,7 @@ def file_rows(evidence: dict) -> list[dict]:
 
 
 def wrong_files(evidence: dict) -> list[str]:
-    """Secrets that others can read, and state that the service cannot write."""
+    """Secrets that others can read, and state and logs that the service cannot write."""
     wrong = []
     for path, file in evidence["files"].items():
         if file is None:
@@ -253,9 +260,10 @@ def wrong_files(evidence: dict) -> list[str]:
         private = int(file["mode"], 8) & 0o077 == 0
         if secret and not (file["owner"] == "root" and private):
             wrong.append(f"{path} is {file['owner']}'s with mode {file['mode']}, should be root's alone")
-        state = path.startswith("/var/lib/")
-        if state and (file["owner"] == "root" or int(file["mode"], 8) & 0o007):
-            wrong.append(f"{path} is {file['owner']}'s with mode {file['mode']}, should be the service's alone")
+        open_state = path.startswith("/var/lib/") and int(file["mode"], 8) & 0o007
+        owner = evidence["run_as"]
+        if not secret and (file["owner"] != owner or open_state):
+            wrong.append(f"{path} is {file['owner']}'s with mode {file['mode']}, should be {owner}'s alone")
     return wrong
 
 
@@ -327,10 +335,14 @@ def gateway_rows(evidence: dict) -> list[dict]:
         return [row("gateway's certificate", None, f"{gateway['kind']}://")]
     if "tls" not in gateway:
         return [row("gateway's certificate", False, gateway["tcp"]["said"])]
-    if not gateway["tls"]["ok"]:
-        return [row("gateway's certificate", False, gateway["tls"]["said"])]
-    days = (gateway["tls"]["expires"] - float(evidence["answered"])) / 86400
-    return [row("gateway's certificate", days >= CERTIFICATE_DAYS, f"valid for {days:.0f} days")]
+    return [certificate_row("gateway's certificate", gateway["tls"])]
+
+
+def certificate_row(check: str, tls: dict) -> dict:
+    """Does the certificate hold, and for some time yet?"""
+    if not tls["ok"]:
+        return row(check, False, tls["said"])
+    return row(check, tls["days"] >= CERTIFICATE_DAYS, f"valid for {tls['days']:.0f} days")
 
 
 def frontend_rows(evidence: dict) -> list[dict]:
@@ -350,18 +362,15 @@ def frontend_rows(evidence: dict) -> list[dict]:
             not down and not strange_servers(evidence),
             ", ".join(each["address"] + (" (drained)" if each["down"] else "") for each in evidence["servers"]),
         ),
+        certificate_row("route's certificate", evidence["tls"])
+        if "tls" in evidence
+        else row("route's certificate", None, "http://"),
     ]
 
 
 def strange_servers(evidence: dict) -> list[str]:
     """Addresses that Nginx sends payments to, and that are no payment host's."""
     return [each["address"] for each in evidence["servers"] if each["address"] not in evidence["hosts"]]
-
-
-def payment_drift(results: list[dict]) -> list[str]:
-    """The files that tasks run in check mode would have changed."""
-    each = [one for result in results for one in result.get("results", [result])]
-    return [str(one.get("dest") or one.get("path") or "a secret") for one in each if one.get("changed")]
 
 
 def payment_endpoint(hostvars: dict, port: int) -> str:
@@ -376,11 +385,11 @@ def payment_reached(hostvars: dict, places: list[str], host: str) -> dict:
 
 
 def payment_fleet(hostvars: dict, payment: list[str], frontend: list[str]) -> dict:
-    """The evidence of all hosts, by their names; a host that is both is there twice."""
+    """The evidence of all hosts that were looked at, by their names; a host that is both is there twice."""
     names = {host: f"{host} (frontend)" if host in payment else host for host in frontend}
-    return {host: hostvars[host]["__payment_checkup_payment"] for host in payment} | {
-        names[host]: hostvars[host]["__payment_checkup_frontend"] for host in frontend
-    }
+    evidence = {host: hostvars[host].get("__payment_checkup_payment") for host in payment}
+    evidence |= {names[host]: hostvars[host].get("__payment_checkup_frontend") for host in frontend}
+    return {host: each for host, each in evidence.items() if each is not None}
 
 
 def payment_table(rows_of_hosts: dict) -> str:
@@ -409,7 +418,6 @@ class FilterModule:
     def filters(self) -> dict:
         return {
             "payment_checks": payment_checks,
-            "payment_drift": payment_drift,
             "payment_endpoint": payment_endpoint,
             "payment_fleet": payment_fleet,
             "payment_reached": payment_reached,

@@ -1,7 +1,8 @@
 """Find the root causes behind failed checks: what is wrong, how one sees it, and the command that puts it right.
 
 RULES are asked in their order, which is that of the answer: what keeps a service from running at all comes before what
-it needs, and that before what only differs. A rule speaks only where a check failed, so a healthy host has no cause.
+it needs, and that before what only differs, also between hosts. A rule speaks only where a check failed, so a healthy
+host has no cause.
 """
 
 import json
@@ -23,6 +24,7 @@ VARIABLES = {
 }
 SET_CLOCK = "systemctl enable --now chronyd && chronyc makestep"
 RENEW_ROOTS = "dnf upgrade -y ca-certificates  # where the host does not know the issuer; else tell the gateway"
+RENEW_OWN = "certbot renew && nginx -s reload  # or as you get your certificates"
 LARGEST_FILES = "du -xah /var /opt | sort -h | tail -n 20"
 LARGEST_PROCESSES = "ps -eo rss,comm --sort=-rss | head"
 
@@ -83,10 +85,13 @@ def cause(case: Case, name: str, what: str, evidence: str, command: str, on: str
 def unreachable(case: Case) -> Finding:
     if "unreachable" not in case.evidence:
         return None
-    seen = case.failed("host is reached")
-    return cause(
-        case, "host unreachable", "the host is down, or refuses the login", seen, f"ssh {case.host}", "the controller"
-    )
+    reached = case.evidence.get("reached", {})
+    served = [place for place, answers in reached.items() if answers and answers["health"]["status"] == 200]
+    what = "the host is down, or refuses the login"
+    if served:
+        what = f"the login is refused; the service itself answers {served[0]}"
+    fix = f"ansible {case.inventory} {case.host.partition(' ')[0]} --module-name ansible.builtin.ping -vvv"
+    return cause(case, "host unreachable", what, case.failed("host is reached"), fix, "the controller")
 
 
 def not_deployed(case: Case) -> Finding:
@@ -194,7 +199,7 @@ def port_taken(case: Case) -> Finding:
 
 
 def settings_refused(case: Case) -> Finding:
-    seen = None if case.lives else case.logged(r"^payment: [A-Z_]+ is |^payment: .*(write|set it)")
+    seen = None if case.lives or case.found else case.logged(r"^payment: [A-Z_]+ is |^payment: .*(write|set it)")
     if not seen:
         return None
     return cause(case, "setting refused", "the service does not start with its settings", seen, case.playbook())
@@ -207,6 +212,14 @@ def credentials_missing(case: Case) -> Finding:
     return cause(case, "credentials missing", "systemd finds no password to hand over", seen, case.playbook())
 
 
+def masked(case: Case) -> Finding:
+    units = [f"payment.{name}" for name in ("service", "socket") if case.part(name).get("LoadState") == "masked"]
+    if not units:
+        return None
+    fix = f"systemctl unmask {' '.join(units)}  # then, on the controller: {case.playbook()}"
+    return cause(case, "service masked", "somebody keeps systemd from starting it", f"{', '.join(units)}: masked", fix)
+
+
 def stopped(case: Case) -> Finding:
     service, socket = case.part("service"), case.part("socket")
     idle = {service.get("ActiveState"), socket.get("ActiveState")} == {"inactive"}
@@ -216,6 +229,59 @@ def stopped(case: Case) -> Finding:
     return cause(
         case, "service stopped", "somebody stopped the service", seen, "systemctl start payment.socket payment.service"
     )
+
+
+def wrong_address(case: Case) -> Finding:
+    """Is the service where nobody else reaches it: on the loopback, on another host's address, on another port?"""
+    sockets = case.evidence.get("sockets", [])
+    if not isinstance(sockets, list) or port_taken(case):
+        return None
+    heard = [each["address"] for each in sockets]
+    seen = case.failed("port listens") or ", ".join(heard)
+    elsewhere = [each["address"] for each in sockets if not each["of_host"]]
+    if elsewhere:
+        what = f"the service listens on {elsewhere[0]}, which is no address of the host"
+    elif heard and all(each.startswith(("127.", "[::1]")) for each in heard) and unreached(case):
+        what, seen = "the service listens where nobody else reaches it", f"{seen}; {'; '.join(unreached(case))}"
+    elif not heard and "payment.socket is" in (case.failed("configuration") or "") and not case.found:
+        what, seen = "systemd listens elsewhere than the inventory says", f"{seen}; {case.failed('configuration')}"
+    else:
+        return None
+    fix = case.playbook()
+    if case.part("inventory")["PAYMENT_BIND"] in str(heard):
+        fix += "  # with payment_bind_address: 0.0.0.0 in the inventory, or an address of the host"
+    return cause(case, "wrong address", what, seen, fix)
+
+
+def unreached(case: Case) -> list[str]:
+    """What was seen from elsewhere by those who do not reach the service."""
+    return [
+        f"{row['check']}: {row['seen']}"
+        for row in case.rows
+        if row["check"].startswith("reached from") and row["state"] == "failed"
+    ]
+
+
+def wrong_owners(case: Case) -> Finding:
+    seen = case.failed("owners and modes")
+    if not seen or any(each["cause"] == "owners and modes" for each in case.found):
+        return None
+    paths = closed_paths(case)
+    own = f"chown -R {case.evidence['run_as']}: {' '.join(paths)} && chmod -R o-rwx {' '.join(paths)}"
+    fix = f"{own} && systemctl restart payment.service" if paths else case.playbook()  # which sees to secrets alone
+    return cause(case, "owners and modes", "a file is open to others, or closed to the service", seen, fix)
+
+
+def closed_paths(case: Case) -> list[str]:
+    """What the service writes, and is not its own; without what is below another of them."""
+    wrong = re.findall(r"(/\S+) is ", case.failed("owners and modes") or "")
+    named = [path for path in wrong if "/credentials" not in path]
+    return [path for path in named if path.rpartition("/")[0] not in named]
+
+
+def kept_out(case: Case) -> Finding:
+    """The service does not start where it cannot write."""
+    return wrong_owners(case) if closed_paths(case) and not case.lives else None
 
 
 def start_fails(case: Case) -> Finding:
@@ -322,6 +388,10 @@ def broker_login(case: Case) -> Finding:
             f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'",
         )
         return cause(case, "RabbitMQ vhost refused", what, amqp["said"], fix, rabbitmq["host"])
+    if amqp.get("code") != 403 and not re.search("ACCESS_REFUSED|Authentication", amqp["said"]):
+        what = "RabbitMQ takes connections, and does not answer"
+        fix = "rabbitmqctl status  # where it does not answer either: systemctl restart rabbitmq-server"
+        return cause(case, "rabbitmq fails", what, amqp["said"], fix, rabbitmq["host"])
     fix = f"rabbitmqctl change_password {user}  # to payment_amqp_password of the vault; it asks for it"
     return cause(
         case,
@@ -356,34 +426,36 @@ def broker_queue(case: Case) -> Finding:
     return cause(case, "queue refused", what, amqp["said"], fix, rabbitmq["host"])
 
 
+def orders_refused(case: Case) -> Finding:
+    """RabbitMQ takes the login, and no orders."""
+    rabbitmq, used = case.part("rabbitmq"), case.part("used")
+    amqp = rabbitmq.get("amqp", {})
+    if amqp.get("step") != "publish" or not case.failed("health of rabbitmq"):
+        return None
+    seen, place = amqp.get("blocked") or amqp["said"], rabbitmq["host"]
+    if "blocked" in amqp:
+        what = "RabbitMQ takes no messages before it has memory and disk again"
+        fix = "rabbitmq-diagnostics alarms  # says which; free it, or raise RabbitMQ's limit"
+        return cause(case, "RabbitMQ alarm", what, seen, fix, place)
+    fix = f"rabbitmqctl set_permissions -p {used['PAYMENT_AMQP_VHOST']} {used['AMQP_USER']} '.*' '.*' '.*'"
+    return cause(case, "RabbitMQ permissions", "RabbitMQ takes no orders from the user", seen, fix, place)
+
+
 def firewall_differs(case: Case) -> Finding:
     seen = case.failed("firewall")
     if not seen:
         return None
-    away = "; ".join(
-        f"{row['check']}: {row['seen']}"
-        for row in case.rows
-        if row["check"].startswith("reached from") and row["state"] == "failed"
-    )
     if "missing: " in seen:
         what = "firewalld does not let the frontends in"
-        return cause(case, "firewall closed", what, f"{seen}; {away}".strip("; "), case.playbook())
+        return cause(case, "firewall closed", what, "; ".join([seen, *unreached(case)]), case.playbook())
     what = "firewalld lets in more than the inventory says"
     return cause(case, "firewall open to others", what, seen, case.playbook())
 
 
 def not_reached(case: Case) -> Finding:
-    away = [
-        f"{row['check']}: {row['seen']}"
-        for row in case.rows
-        if row["check"].startswith("reached from") and row["state"] == "failed"
-    ]
-    if not away or not case.lives or "missing: " in (case.failed("firewall") or ""):
+    away = unreached(case)
+    if not away or not case.lives or wrong_address(case) or "missing: " in (case.failed("firewall") or ""):
         return None
-    if (listening := case.failed("port listens")) and "127.0.0.1" in listening:
-        return cause(
-            case, "wrong address", "the service listens where nobody else reaches it", listening, case.playbook()
-        )
     return cause(
         case,
         "network",
@@ -398,9 +470,7 @@ def payments_fail(case: Case) -> Finding:
     seen = case.failed("last payments") or case.failed("payment")
     if not seen or case.found:
         return None
-    logged = case.logged(r"cannot be used|cannot be charged|not known whether|gateway") or ""
-    if logged.startswith("{"):
-        logged = json.loads(logged)["message"]
+    logged = message(case.logged(r"cannot be used|cannot be charged|not known whether|gateway") or "")
     for name in ("cart", "user"):
         if name.capitalize() in logged:
             what, _, unit = NEIGHBOURS[name]
@@ -431,15 +501,19 @@ def payments_fail(case: Case) -> Finding:
     )
 
 
+def message(line: str) -> str:
+    """What a line of the log says; a long one is cut, and no JSON any more."""
+    try:
+        return json.loads(line)["message"]
+    except (ValueError, KeyError, TypeError):
+        return line[:300]
+
+
 def orders_wait(case: Case) -> Finding:
     seen = case.failed("outbox") or case.failed("health of rabbitmq")
     if not seen or case.found or not case.lives:
         return None
     logged = case.logged("orders cannot be published") or "its log says nothing"
-    if "ACCESS_REFUSED" in logged:
-        user, vhost = case.part("used")["AMQP_USER"], case.part("used")["PAYMENT_AMQP_VHOST"]
-        fix, broker = f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'", case.part("rabbitmq")["host"]
-        return cause(case, "RabbitMQ permissions", "RabbitMQ takes no orders from the user", logged, fix, broker)
     fix = "journalctl --unit=payment.service --grep=published --lines=20"
     return cause(case, "orders wait", "paid orders do not reach RabbitMQ", f"{seen}; {logged}", fix)
 
@@ -515,24 +589,32 @@ def proxy_denied(case: Case) -> Finding:
     )
 
 
+# What is not as it should be, and yet serves: told after all that does not serve, on whatever host.
+DIFFERENCES = (
+    half_done,
+    simple("service is enabled", "not enabled", "the service does not come with the next boot"),
+    wrong_owners,
+    simple("configuration", "configuration differs", "the configuration is not the inventory's"),
+    release_differs,
+    simple("disk", "disk nearly full", "there is little room left", LARGEST_FILES, unless_found=True),
+    simple("memory", "little memory", "there is little memory left", LARGEST_PROCESSES, unless_found=True),
+)
 RULES = {
     "payment": (
-        *(unreachable, not_deployed, port_taken, stopped, disk_full, out_of_memory, link_broken, python_missing),
-        *(program_missing, selinux_denial, module_missing, settings_refused, credentials_missing, start_fails),
+        *(unreachable, not_deployed, masked, port_taken, stopped, disk_full, out_of_memory, link_broken),
+        *(python_missing, program_missing, selinux_denial, module_missing, kept_out, settings_refused),
+        *(credentials_missing, wrong_address, start_fails),
         *(ledger_locked, ledger_unreachable, unit_differs, neighbour("cart"), neighbour("user"), neighbour("rabbitmq")),
-        *(broker_login, broker_queue, firewall_differs, not_reached),
+        *(broker_login, broker_queue, orders_refused, firewall_differs, not_reached),
         simple("clock", "clock skew", "the host's clock is wrong", SET_CLOCK),
         simple("gateway's certificate", "certificate", "the gateway has no certificate that will do", RENEW_ROOTS),
         *(payments_fail, orders_wait),
-        half_done,
-        simple("service is enabled", "not enabled", "the service does not come with the next boot"),
-        simple("owners and modes", "owners and modes", "a file is open to others, or closed to the service"),
-        simple("configuration", "configuration differs", "the configuration is not the inventory's"),
-        release_differs,
-        simple("disk", "disk nearly full", "there is little room left", LARGEST_FILES, unless_found=True),
-        simple("memory", "little memory", "there is little memory left", LARGEST_PROCESSES, unless_found=True),
+        *DIFFERENCES,
     ),
-    "frontend": (unreachable, nginx_down, wrong_upstream, proxy_denied),
+    "frontend": (
+        *(unreachable, nginx_down, wrong_upstream, proxy_denied),
+        simple("route's certificate", "certificate", "the route has no certificate that will do", RENEW_OWN),
+    ),
 }  # fmt: skip
 
 
@@ -550,14 +632,19 @@ def payment_diagnosis(rows_of_hosts: dict, fleet: dict, inventories: list[str], 
             if finding := rule(case):
                 finding["on"] = names.get(finding["on"], finding["on"])
                 case.found.append(finding)
-                ranked.append((case.evidence["kind"] == "frontend", rank, finding))
-    ranked.sort(key=lambda each: each[:2])
-    causes = [finding for _, _, finding in ranked]
-    return causes or unexplained(rows_of_hosts)
+                ranked.append((rule in DIFFERENCES, case.evidence["kind"] == "frontend", rank, finding))
+    ranked.sort(key=lambda each: each[:3])
+    causes = [finding for *_, finding in ranked]
+    explained = {each["host"] for each in causes}
+    # Behind payment hosts that do not do well, a frontend's route cannot.
+    left = {
+        host for host in rows_of_hosts if host not in explained and not (causes and fleet[host]["kind"] == "frontend")
+    }
+    return causes + unexplained({host: rows for host, rows in rows_of_hosts.items() if host in left})
 
 
 def unexplained(rows_of_hosts: dict) -> list[dict]:
-    """Failed checks that no rule knows a cause of."""
+    """Failed checks of hosts on which no rule knows a cause."""
     return [
         {
             "cause": "unexplained",
@@ -574,13 +661,17 @@ def unexplained(rows_of_hosts: dict) -> list[dict]:
 
 
 def payment_diagnosis_text(causes: list[dict], fleet: dict) -> str:
-    """The causes in words."""
+    """The causes in words; one that several hosts have, and that is put right at once, is told once."""
     if not causes:
         return f"{', '.join(fleet)}: nothing is wrong"
+    shared: dict[tuple[str, ...], list[dict]] = {}
+    for each in causes:
+        shared.setdefault(tuple(value for name, value in each.items() if name != "host"), []).append(each)
     lines = []
-    for number, each in enumerate(causes, 1):
+    for number, (each, *others) in enumerate(shared.values(), 1):
+        hosts = f"{each['host']} and {len(others)} more" if others else each["host"]
         lines += [
-            f"{number}. {each['host']}: {each['cause']} - {each['what']}",
+            f"{number}. {hosts}: {each['cause']} - {each['what']}",
             f"   seen     {each['evidence']}",
             f"   to do    on {each['on']}: {each['command']}",
         ]

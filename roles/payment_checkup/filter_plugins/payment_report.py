@@ -40,6 +40,16 @@ def figures(evidence: dict) -> dict:
     }
 
 
+def payment_failures(report: dict) -> list[tuple[tuple[str, str], list[str]]]:
+    """What failed, as (check, seen), each with its hosts: one that takes a fleet down is one line."""
+    failures: dict[tuple[str, str], list[str]] = {}
+    for host, about in report["hosts"].items():
+        for row in about["checks"]:
+            if row["state"] == "failed":
+                failures.setdefault((row["check"], row["seen"]), []).append(host)
+    return list(failures.items())
+
+
 def payment_junit(report: dict) -> str:
     """The report as JUnit XML: a suite for each host, a test case for each check."""
     suites = ElementTree.Element("testsuites", name="verify", time=str(report["seconds"]))
@@ -75,4 +85,8 @@ class FilterModule:
     """Filters for the documents."""
 
     def filters(self) -> dict:
-        return {"payment_report": payment_report, "payment_junit": payment_junit}
+        return {
+            "payment_failures": payment_failures,
+            "payment_junit": payment_junit,
+            "payment_report": payment_report,
+        }

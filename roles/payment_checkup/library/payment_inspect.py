@@ -9,14 +9,14 @@ import os
 import pwd
 import re
 import socket
-import ssl
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distributions
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.payment_probes import TIMEOUT, ask, connect, run, unit
+from ansible.module_utils.payment_probes import ask, certificate, connect, run, unit
 
 DOCUMENTATION = r"""
 module: payment_inspect
@@ -85,7 +85,8 @@ RECENT = 600  # seconds of logs
 LOG_LINES = 400
 
 # Run by the release's own Python as the service's user, with the login on its standard input. An active declaration
-# changes nothing about a queue that is there: RabbitMQ compares, and says how it differs.
+# changes nothing about a queue that is there: RabbitMQ compares, and says how it differs. Where the service's orders do
+# not get through, a message to no queue, which RabbitMQ returns, gets what keeps them from it.
 AMQP = """
 import json, logging, sys
 import pika
@@ -100,7 +101,19 @@ try:
     ))
     said["step"] = "queue"
     found = connection.channel().queue_declare(wanted["queue"], passive=True).method
-    said.update(messages=found.message_count, consumers=found.consumer_count, step="type")
+    said.update(messages=found.message_count, consumers=found.consumer_count)
+    if wanted["unroutable"]:
+        said["step"] = "publish"
+        connection.add_on_connection_blocked_callback(lambda _, frame: said.update(blocked=frame.method.reason))
+        channel = connection.channel()
+        channel.confirm_delivery()
+        try:
+            channel.basic_publish("", wanted["unroutable"], b"", mandatory=True)
+        except pika.exceptions.UnroutableError:
+            connection.process_data_events(time_limit=1)  # with an alarm it takes this one, and then says so
+        if "blocked" in said:
+            raise RuntimeError("RabbitMQ takes no messages")
+    said["step"] = "type"
     kind = {} if wanted["type"] == "classic" else {"x-queue-type": wanted["type"]}
     connection.channel().queue_declare(wanted["queue"], durable=True, arguments=kind)
     said["step"] = "done"
@@ -157,7 +170,8 @@ def main():
     with ThreadPoolExecutor(len(parts)) as threads:
         running = {name: threads.submit(part) for name, part in parts.items()}
     evidence = {name: outcome(future) for name, future in running.items()}
-    module.exit_json(evidence={**evidence, **service, "used": used, "inventory": environment})
+    asked = {"used": used, "inventory": environment, "run_as": wanted["run_as"]}
+    module.exit_json(evidence={**evidence, **service, **asked})
 
 
 def outcome(future):
@@ -201,8 +215,22 @@ def sockets(port):
             {"name": name, "pid": int(pid), "unit": unit_of(pid)}
             for name, pid in re.findall(r'"([^"]+)",pid=(\d+)', line)
         ]
-        found.append({"address": line.split()[3], "owners": owners})
+        address = line.split()[3]
+        found.append({"address": address, "of_host": is_of_host(address.rpartition(":")[0]), "owners": owners})
     return found
+
+
+def is_of_host(address):
+    """Whether the host has the address: systemd listens on any."""
+    if address in ("*", "[::]"):
+        return True
+    bare = address.strip("[]").partition("%")[0]
+    with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as trial:
+        try:
+            trial.bind((bare, 0))
+        except OSError:
+            return False
+    return True
 
 
 def unit_of(pid):
@@ -217,8 +245,7 @@ def unit_of(pid):
 
 def answers(used, session):
     """What the service says on its own host. OPTIONS is the dry run of a payment: the route is there, and no more."""
-    host = "127.0.0.1" if used["PAYMENT_BIND"] == "0.0.0.0" else used["PAYMENT_BIND"]
-    port = used["PAYMENT_PORT"]
+    host, port = own_address(used)
     questions = {
         "live": {"path": "/live"},
         "health": {"path": "/health"},
@@ -234,6 +261,11 @@ def answers(used, session):
         headers = {"Content-Type": "application/json", "Idempotency-Key": f"checkup-{time.time():.3f}"}
         said["payment"] = document(ask(host, port, "/pay/" + session, "POST", headers, "{}", timeout=15))
     return said
+
+
+def own_address(used):
+    """Where the service is asked on its own host."""
+    return "127.0.0.1" if used["PAYMENT_BIND"] == "0.0.0.0" else used["PAYMENT_BIND"], used["PAYMENT_PORT"]
 
 
 def document(answer):
@@ -291,6 +323,7 @@ def rabbitmq(used, wanted):
         account = pwd.getpwnam(wanted["run_as"])
     except (OSError, KeyError) as error:
         return dict(found, amqp={"step": "none", "said": str(error)})
+    health = document(ask(*own_address(used), "/health"))["json"] or {}
     login = {
         "host": found["host"],
         "port": int(found["port"]),
@@ -299,6 +332,7 @@ def rabbitmq(used, wanted):
         "password": password,
         "queue": used["PAYMENT_QUEUE"],
         "type": wanted["queue_type"],
+        "unroutable": f"checkup-{uuid.uuid4()}" if health.get("rabbitmq") == "disconnected" else "",
     }
     said = run(
         python, "-I", "-B", "-c", AMQP,
@@ -359,13 +393,7 @@ def gateway(url):
     found = dict(neighbour(*address), kind="https")
     if not found["tcp"]["ok"]:
         return found
-    try:
-        plain = socket.create_connection(address, TIMEOUT)
-        with ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname) as secure:
-            expires = ssl.cert_time_to_seconds(secure.getpeercert()["notAfter"])
-    except OSError as error:
-        return dict(found, tls={"ok": False, "said": getattr(error, "verify_message", "") or str(error)})
-    return dict(found, tls={"ok": True, "expires": expires})
+    return dict(found, tls=certificate(*address))
 
 
 def files(wanted):

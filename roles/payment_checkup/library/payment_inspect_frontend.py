@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.payment_probes import ask, run, unit
+from ansible.module_utils.payment_probes import ask, certificate, run, unit
 
 DOCUMENTATION = r"""
 module: payment_inspect_frontend
@@ -27,7 +27,7 @@ author: skillupworks
 """
 RETURN = r"""
 evidence:
-  description: C(reached), C(nginx), C(servers) and C(route).
+  description: C(reached), C(nginx), C(servers), C(route), and C(tls) where that is HTTPS.
   type: dict
   returned: success
 """
@@ -52,7 +52,11 @@ def main():
             for host, address in module.params["hosts"].items()
         }
         if location:
-            evidence["route"] = threads.submit(ask, url.hostname, url.port or 80, url.path + "/live").result()
+            tls = url.scheme == "https"
+            address = url.hostname, url.port or (443 if tls else 80)
+            evidence["route"] = ask(*address, url.path + "/live", tls=tls)
+            if tls:
+                evidence["tls"] = certificate(*address)
             evidence["log"] = run("tail", "--lines=50", "/var/log/nginx/error.log")["out"].splitlines()
         evidence["reached"] = {
             host: {path: answer.result() for path, answer in answers.items()} for host, answers in asked.items()

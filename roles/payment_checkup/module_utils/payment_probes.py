@@ -3,9 +3,10 @@
 import errno
 import os
 import socket
+import ssl
 import subprocess
 import time
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 TIMEOUT = 4  # seconds for each question
 
@@ -53,10 +54,27 @@ def connect(host, port):
     return {"ok": True}
 
 
-def ask(host, port, path, method="GET", headers=None, body=None, timeout=TIMEOUT):
-    """One HTTP request: `status`, `body` (at most 64 KiB), `headers`, `seconds`; or `reason` and `said`."""
+def certificate(host, port):
+    """The certificate of who listens there, verified as clients do: `ok`, with `days` that are left, or `said`."""
+    try:
+        plain = socket.create_connection((host, int(port)), TIMEOUT)
+        with ssl.create_default_context().wrap_socket(plain, server_hostname=host) as secure:
+            expires = ssl.cert_time_to_seconds(secure.getpeercert()["notAfter"])
+    except OSError as error:
+        return {"ok": False, "said": getattr(error, "verify_message", "") or str(error)}
+    return {"ok": True, "days": (expires - time.time()) / 86400}
+
+
+def ask(host, port, path, method="GET", headers=None, body=None, timeout=TIMEOUT, tls=False):
+    """One HTTP request: `status`, `body` (at most 64 KiB), `headers`, `seconds`; or `reason` and `said`.
+
+    With `tls` it is asked by HTTPS, whatever its certificate, which `certificate` looks at.
+    """
     began = time.monotonic()
-    connection = HTTPConnection(host, int(port), timeout=timeout)
+    if tls:
+        connection = HTTPSConnection(host, int(port), timeout=timeout, context=ssl._create_unverified_context())
+    else:
+        connection = HTTPConnection(host, int(port), timeout=timeout)
     try:
         connection.request(method, path, body, headers or {})
         answer = connection.getresponse()

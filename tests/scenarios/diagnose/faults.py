@@ -143,6 +143,13 @@ FAULTS = [
         orders=True,
         cured=True,
     ),
+    Fault(
+        "RabbitMQ alarm",
+        "rabbitmqctl set_vm_memory_high_watermark 0.00001",
+        "rabbitmqctl set_vm_memory_high_watermark 0.4",
+        "rabbitmq-1",
+        orders=True,
+    ),
     Fault("queue of another type", QUEUE % "{'x-queue-type': 'quorum'}", QUEUE % "{}"),
     Fault("queue missing", "rabbitmqctl delete_queue order-processing", "true", "rabbitmq-1", cured=True),
     Fault("unit differs", *in_unit("USER_PORT=8081", "USER_PORT=8082")),

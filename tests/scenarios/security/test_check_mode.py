@@ -55,7 +55,6 @@ def test_a_bare_host(play, as_deployed, settings, tmp_path):
         "Create the log directory",
         "Install what the release needs",
         "Create the release directory",
-        "Create the configuration directories",
         "Keep the secrets, for systemd to hand to the service alone",
         "Write the configuration",
         "Switch the application path to the release",

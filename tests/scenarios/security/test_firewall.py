@@ -157,7 +157,7 @@ def test_everyone_where_that_is_said(site, scan, rules, shipped):
 
 def test_a_port_is_open_until_the_service_has_left_it(site, scan, rules, shipped, sources):
     """Here a run is killed before the service has; the next one still knows what to close."""
-    site(payment_port=MOVED, kill_at="Install Python 3.11")
+    site(payment_port=MOVED, kill_at="Look at the account")
     assert scan("killed before the port has changed")["frontend"] == [SSH, PORT]
     assert ours(sources, MOVED) | {f"{PORT}/tcp"} <= rules()[0]
 

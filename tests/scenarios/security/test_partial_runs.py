@@ -24,10 +24,10 @@ LEFT_OUT = "nothing was done, because the checks at the beginning were left out.
         ("site.yml", ["--start-at-task=Switch the application path to the release"], LEFT_OUT),
         ("site.yml", ["--start-at-task=Start the service, anew when anything is newer than it"], LEFT_OUT),
         ("site.yml", ["--start-at-task=Look at what was proven last"], LEFT_OUT),
+        ("site.yml", ["--start-at-task=Leave out the host, if it is settled"], LEFT_OUT),
         ("site.yml", ["--start-at-task=Let the sources in at the ports, and nobody else"], LEFT_OUT),
-        ("site.yml", ["--start-at-task=Install Nginx"], LEFT_OUT),
+        ("site.yml", ["--start-at-task=Lay the route"], LEFT_OUT),
         ("site.yml", ["--tags=deploy"], LEFT_OUT),
-        ("site.yml", ["--skip-tags=always"], "its system is not known, because no facts were gathered. Run the whole"),
         ("site.yml", ["--limit=payment-9"], "Specified inventory, host pattern and/or --limit leaves us with no hosts"),
         ("rollback.yml", ["--start-at-task=List the releases that have served"], LEFT_OUT),
         ("rollback.yml", ["--start-at-task=Start the service anew"], LEFT_OUT),
@@ -55,11 +55,16 @@ def test_a_part_that_is_none_of_the_payment_hosts(play, arguments):
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize(
     "arguments",
-    [["--skip-tags=deploy"], ["--limit=payment-1"], ["--start-at-task=Refuse an inventory that cannot work"]],
+    [
+        ["--skip-tags=deploy"],
+        ["--skip-tags=always"],
+        ["--limit=payment-1"],
+        ["--start-at-task=Refuse an inventory that cannot work"],
+    ],
     ids=str,
 )
 def test_a_part_that_is_all_of_the_payment_hosts(play, as_deployed, arguments):
     played = play("site.yml", *arguments, **as_deployed)
     assert played.code == 0, played.output
     assert played.recap("payment-1")["changed"] == 0
-    assert played.recap("payment-1")["ok"] > 30
+    assert played.recap("payment-1")["ok"] > 10

@@ -3,6 +3,7 @@
 Under load, which goes through the frontend, no request may fail, whatever is deployed.
 """
 
+import json
 import re
 import time
 import urllib.error
@@ -82,13 +83,29 @@ def test_the_same_again_changes_nothing(play, source):
     assert "-> frontend-1" not in played.output, "a frontend is asked before a restart alone"
 
 
+def refused(url, body=None):
+    """The status of an error, its `Retry-After`, and the message of its JSON."""
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(urllib.request.Request(url, body), timeout=30)
+    answer = json.load(error.value)
+    assert (error.value.headers.get_content_type(), answer["status"]) == ("application/json", "error")
+    return error.value.status, error.value.headers["Retry-After"], answer["message"]
+
+
 def test_the_body_limit(entrance):
-    """The service has the same, and would say so in JSON."""
+    """The service has the same; Nginx is the first to say so, and in JSON as well."""
     body = b'{"paymentMethod": "%s"}'
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(urllib.request.Request(f"{entrance}/pay/demo-body", body % (b"x" * 65_536)), timeout=30)
-    assert (refused.value.status, refused.value.headers.get_content_type()) == (413, "text/html")
+    too_long = refused(f"{entrance}/pay/demo-body", body % (b"x" * 65_536))
+    assert too_long == (413, None, "Body must not be larger than 64k")
     assert status(f"{entrance}/pay/demo-body", body % (b"x" * 65_000)) != 413
+
+
+@pytest.mark.parametrize(
+    "path", ["metrics", "metrics?of=1", "%6detrics", "pay/../metrics", "/metrics", "metrics/", ".error"]
+)
+def test_what_is_not_for_the_public(entrance, urls, path):
+    assert {status(f"{url}/metrics") for url in urls.values()} == {200}
+    assert refused(f"{entrance}/{path}")[0] == 404
 
 
 def test_the_frontends_other_locations_are_left_alone(play, host, settings, entrance):
@@ -100,6 +117,29 @@ def test_the_frontends_other_locations_are_left_alone(play, host, settings, entr
     assert status(f"{frontend}/shop") == 204
     assert status(f"{frontend}/") == 200
     assert status(f"{entrance}/health") == 200
+
+
+def test_no_payment_host_answers(play, entrance, payment_hosts):
+    """First they hang, then they are down: clients are told in JSON, and when to try again."""
+
+    def on_each(command):
+        for host in payment_hosts.values():
+            host.check_output(command)
+
+    assert play("site.yml", "--limit=frontend", payment_route_read_timeout=1).code == 0
+    on_each("systemctl kill --signal=STOP payment.service")
+    try:
+        assert refused(f"{entrance}/pay/demo-hangs", b"{}") == (504, "5", "The Payment Service did not answer in time")
+    finally:
+        on_each("systemctl kill --signal=CONT payment.service; systemctl stop payment.socket payment.service")
+    try:
+        assert refused(f"{entrance}/live") == (502, "5", "The Payment Service cannot be reached at the moment")
+    finally:
+        on_each("systemctl start payment.socket payment.service")
+    deadline = time.monotonic() + 60
+    while status(f"{entrance}/health") != 200:
+        assert time.monotonic() < deadline
+        time.sleep(1)
 
 
 def test_deployment(play, source, host, releases, under_load):
@@ -140,15 +180,19 @@ def test_rollback(play, host, releases, under_load):
 
 @pytest.mark.parametrize("kind", ["missing module", "unusable ledger"])
 def test_a_failure_on_the_first_host(kind, play, source, host, releases, payment_hosts, under_load):
-    """It is put back and gets requests again; the second host is not touched."""
+    """It is put back and gets requests again; what serves on the second host is not touched."""
+    second = payment_hosts["payment-2"]
+    serving = (
+        "readlink /app; systemctl show payment.service --property=MainPID; cat /etc/systemd/system/payment.service"
+    )
+    before = second.check_output(serving)
     release = source("2.0.0", MISSING_MODULE if kind == "missing module" else "")
     settings = UNUSABLE_LEDGER if kind == "unusable ledger" else {}
     with under_load(f"rolling: failed deployment: {kind}"):
         played = play("site.yml", payment_live_tries=3, **settings, **release)
     assert played.code != 0
     assert releases() == {"payment-1": "1.0.0", "payment-2": "1.0.0"}
-    assert payment_hosts["payment-2"].run("ls -d /opt/skillupworks/payment/releases/2.0.0-*").rc != 0
-    assert played.recap("payment-2")["changed"] == 0
+    assert second.check_output(serving) == before
     assert drained(host) == []
 
 
@@ -202,5 +246,6 @@ def test_the_rate_limit(play, entrance):
 
     assert play("site.yml", "--limit=frontend", payment_route_rate="1r/s", payment_route_burst=5).code == 0
     assert seen() == {200, 429}
+    assert refused(f"{entrance}/live")[:2] == (429, "1")
     assert play("site.yml", "--limit=frontend", payment_route_rate="").code == 0
     assert seen() == {200}

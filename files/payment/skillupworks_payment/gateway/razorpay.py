@@ -10,10 +10,10 @@ import re
 import ssl
 from typing import Any, Literal
 
-import urllib3
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from .. import metrics
+from ..http_client import HttpClient
 from ..settings import RazorpayKeys, SettingsError
 from .base import Charge, Declined, OutcomeUnknown
 from .http import JsonApi
@@ -68,16 +68,16 @@ class RazorpayGateway:
         host, port = endpoint(url)
         self.key_id = keys.key_id
         self._key_secret = keys.key_secret.encode()
-        pool = urllib3.HTTPSConnectionPool(
+        service = HttpClient(
             host,
             port,
-            timeout=timeout,
-            maxsize=concurrency,
-            retries=False,
-            ssl_context=ssl.create_default_context(),  # the system's certificate authorities, or those of SSL_CERT_FILE
-            headers=urllib3.make_headers(basic_auth=f"{keys.key_id}:{keys.key_secret}", user_agent="payment"),
+            connect_timeout=timeout,
+            read_timeout=timeout,
+            concurrency=concurrency,
+            tls=ssl.create_default_context(),  # the system's certificate authorities, or those of SSL_CERT_FILE
+            credentials=f"{keys.key_id}:{keys.key_secret}",
         )
-        self._api = JsonApi(pool, timeout, concurrency=concurrency)
+        self._api = JsonApi(service, timeout)
 
     def create_order(self, charge: Charge) -> GatewayOrder:
         """Make an order that a customer can pay for, whose payments are captured by nobody but us."""

@@ -9,8 +9,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
-import urllib3
-
+from ..http_client import HttpClient
 from ..settings import SettingsError
 from .base import Charge, Declined, Gateway, GatewayTimeout, OutcomeUnknown
 from .http import JsonApi
@@ -61,8 +60,8 @@ class RemoteSandboxGateway:
 
     def __init__(self, host: str, port: int, timeout: float, *, concurrency: int) -> None:
         """So many payments at a time find a connection."""
-        pool = urllib3.HTTPConnectionPool(host, port, timeout=timeout, maxsize=concurrency, retries=False)
-        self._api = JsonApi(pool, timeout, concurrency=concurrency)
+        service = HttpClient(host, port, connect_timeout=timeout, read_timeout=timeout, concurrency=concurrency)
+        self._api = JsonApi(service, timeout)
 
     def charge(self, charge: Charge) -> str:
         status, answer = self._api.call("POST", "/charges", asdict(charge))
