@@ -63,12 +63,12 @@ DRIFTS = [
 
 @pytest.fixture
 def state(host):
-    """Return a function: what of the host must be as before, one line each."""
+    """Return a function: what of the host must be as before, one line each. firewalld's rules have no order."""
     paths = f"/app {CONFIG} {ROOT}/releases {ROOT}/proven {UNIT} {SOCKET} {ROTATION} /var/log/skillupworks"
     return lambda: host.check_output(
         f"find {paths} -maxdepth 2 -printf '%p %m %u %g %l\\n' | sort; getent passwd skillupworks;"
         f" cat {UNIT} {SOCKET} {INI} {ROTATION} {SECRETS}/*;"
-        " firewall-cmd --list-all; firewall-cmd --list-all --permanent;"
+        " (firewall-cmd --list-all; firewall-cmd --list-all --permanent) | sort;"
         " systemctl is-enabled firewalld payment.socket payment.service; rpm -qa | sort;"
         " systemctl is-active firewalld payment.socket payment.service"
     )
