@@ -61,6 +61,22 @@ def test_a_host_that_can_be_served(found):
 
 
 @pytest.mark.parametrize(
+    ("cores", "megabytes", "processes"),
+    [(1, 460, 2), (1, 3700, 2), (2, 3700, 4), (8, 900, 7), (8, 31_000, 16), (64, 250_000, 16)],
+)
+def test_processes_that_suit_a_host(cores, megabytes, processes):
+    """The first is the guide's t2.micro."""
+    found = {"processor_nproc": cores, "memtotal_mb": megabytes}
+    assert PREFLIGHT.payment_processes_for_host(found) == processes
+    whole = {"payment_processes": processes}
+    assert problems(settings=whole, memory=megabytes * MIB * 9 // 10) == [], "all of them fit"
+
+
+def test_processes_of_a_host_that_nobody_has_looked_at():
+    assert PREFLIGHT.payment_processes_for_host({}) == 4
+
+
+@pytest.mark.parametrize(
     ("found", "said"),
     [
         (

@@ -1,9 +1,10 @@
-"""Judge what a payment host has, as the module payment_preflight found it, before anything is changed there."""
+"""Go by what a payment host has, as the module payment_preflight found it: refuse it, or size the service for it."""
 
 MIB = 2**20
 SKEW = 30  # seconds: an hour of a day, a presigned URL and the age of an order are told by the clock
 # Four processes of sixteen threads were seen to take 100 MiB when idle, as a trial is, and 160 MiB under full load.
 SHARED_MEMORY, IDLE_PROCESS, BUSY_PROCESS = 64 * MIB, 10 * MIB, 32 * MIB
+USUAL_PROCESSES, FEWEST, MOST = 4, 2, 16  # one can be busy, or be replaced, and another answers
 # A release takes 110 MiB and 4,000 files; beside it lies the one before, and what pip unpacks.
 ROOT_SPACE, ROOT_FILES = 300 * MIB, 12_000
 DATA_SPACE = 100 * MIB  # what some days of payments and their log take
@@ -134,8 +135,23 @@ def payment_host_problems(found: dict, settings: dict, facts: dict, answered: fl
     return [problem for problem in problems if problem]
 
 
+def payment_processes_for_host(facts: dict) -> int:
+    """Return how many processes suit a host: two a core, as far as a third of its memory holds them when they are busy.
+
+    More than one a core, since each waits for disk, database and neighbours, and Python runs one thread of it at a time.
+    Of a host that nobody has looked at it is the guide's number.
+    """
+    if "processor_nproc" not in facts:
+        return USUAL_PROCESSES
+    room = (facts["memtotal_mb"] * MIB // 3 - SHARED_MEMORY) // BUSY_PROCESS
+    return max(FEWEST, min(2 * facts["processor_nproc"], room, MOST))
+
+
 class FilterModule:
-    """The filter for the payment role's preflight."""
+    """The filters by which the payment role goes by what a host has."""
 
     def filters(self) -> dict:
-        return {"payment_host_problems": payment_host_problems}
+        return {
+            "payment_host_problems": payment_host_problems,
+            "payment_processes_for_host": payment_processes_for_host,
+        }

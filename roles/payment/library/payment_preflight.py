@@ -17,7 +17,8 @@ short_description: Looks at clock, memory, disks, ports, packages and the applic
 description:
   - Reads only. What it finds is judged on the controller, by the filter payment_host_problems.
   - What it says of the system are facts, the same as from M(ansible.builtin.setup) with C(distribution), C(pkg_mgr)
-    and C(selinux), and from M(ansible.builtin.package_facts); in one go, because an operator waits for each look.
+    and C(selinux), of its C(hardware) only C(processor_nproc) and C(memtotal_mb), and from
+    M(ansible.builtin.package_facts); in one go, because an operator waits for each look.
 options:
   asked:
     description: The controller's clock, in seconds since 1970. It is returned beside the host's.
@@ -177,7 +178,13 @@ def facts_of(module):
     facts = DistributionFactCollector().collect(module, {})
     for collector in (PkgMgrFactCollector(), SelinuxFactCollector()):
         facts.update(collector.collect(module, {f"ansible_{name}": value for name, value in facts.items()}))
+    facts.update(processor_nproc=len(os.sched_getaffinity(0)), memtotal_mb=memory("MemTotal") // 2**20)
     return {**facts, "packages": packages_of(module)}
+
+
+def memory(name):
+    """Return an entry of /proc/meminfo in bytes."""
+    return int(re.search(rf"{name}: +(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024
 
 
 def main():
@@ -193,7 +200,7 @@ def main():
     module.exit_json(
         asked=module.params["asked"],
         time=time.time(),
-        memory=int(re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024,
+        memory=memory("MemAvailable"),
         disks=[disk_of(directory) for directory in module.params["directories"]],
         listeners=listeners_of(module, module.params["ports"]),
         link=link_of(module.params["link"]),
