@@ -138,8 +138,8 @@ def payment_host_problems(found: dict, settings: dict, facts: dict, answered: fl
 def payment_processes_for_host(facts: dict) -> int:
     """Return how many processes suit a host: two a core, as far as a third of its memory holds them when they are busy.
 
-    More than one a core, since each waits for disk, database and neighbours, and Python runs one thread of it at a time.
-    Of a host that nobody has looked at it is the guide's number.
+    More than one a core, since each waits for disk and neighbours, and Python runs one thread of it at a time. For a
+    host that nobody has looked at, it is the guide's number.
     """
     if "processor_nproc" not in facts:
         return USUAL_PROCESSES
