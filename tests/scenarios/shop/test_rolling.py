@@ -140,6 +140,7 @@ def test_no_payment_host_answers(play, entrance, payment_hosts):
     while status(f"{entrance}/health") != 200:
         assert time.monotonic() < deadline
         time.sleep(1)
+    assert play("site.yml", "--limit=frontend").code == 0, "the tests below have the usual patience"
 
 
 def test_deployment(play, source, host, releases, under_load):
