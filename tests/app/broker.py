@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pika
+from pika.exceptions import ChannelClosedByBroker
 
 from ports import free_port
 
 # The scripts themselves: the wrappers in /usr/sbin change user and directory.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+_NOT_FOUND = 404
 USER, PASSWORD, QUEUE = "skillupworks", "skillupworks@123", "order-processing"
 
 
@@ -104,12 +106,17 @@ class Broker:
         )
 
     def take_orders(self, queue: str = QUEUE) -> list[tuple[pika.BasicProperties, dict]]:
-        """All messages of the queue, taken out of it: properties and body."""
+        """All messages of the queue, taken out of it: properties and body. One that is yet to be made has none."""
         orders = []
         with self.connection() as connection:
             channel = connection.channel()
             while True:
-                method, properties, body = channel.basic_get(queue, auto_ack=True)
+                try:
+                    method, properties, body = channel.basic_get(queue, auto_ack=True)
+                except ChannelClosedByBroker as closed:
+                    if closed.reply_code != _NOT_FOUND:
+                        raise
+                    return orders
                 if method is None:
                     return orders
                 orders.append((properties, json.loads(body)))

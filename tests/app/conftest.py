@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -125,6 +126,7 @@ def ini(tmp_path_factory: pytest.TempPathFactory) -> str:
             *("--extra-vars", f"ansible_python_interpreter={sys.executable}"),
         ],
         cwd=ROOT,
+        env=os.environ | {"ANSIBLE_FILTER_PLUGINS": str(role / "filter_plugins")},
         check=True,
         capture_output=True,
     )
