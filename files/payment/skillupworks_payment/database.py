@@ -6,9 +6,9 @@ Connections are opened at the first use and not before, so that a process which 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Insert, Table
+from sqlalchemy import Connection, CursorResult, Insert, Table, UpdateBase
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -74,6 +74,24 @@ class Database(Protocol):
 
     def elected(self) -> AbstractContextManager[Election]:
         """Wait, for ever, to be elected; the end of the context gives it up."""
+
+
+class Prepared:
+    """A statement whose SQL is worked out once for each kind of database, since a payment pays for every time.
+
+    All of its parameters are named, and it is always given the same ones.
+    """
+
+    def __init__(self, statement: UpdateBase) -> None:
+        self._statement = statement
+        self._sql: dict[str, str] = {}
+
+    def execute(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
+        sql = self._sql.get(connection.dialect.name)
+        if sql is None:
+            compiled = self._statement.compile(dialect=connection.dialect, column_keys=list(parameters))
+            sql = self._sql[connection.dialect.name] = str(compiled)
+        return connection.exec_driver_sql(sql, parameters)
 
 
 def from_url(url: str, password: str | None = None) -> Database:

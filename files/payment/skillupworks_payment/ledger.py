@@ -8,14 +8,14 @@ was paid. A step that does not apply any more, because another process took it, 
 
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, text, update
 
 from . import schema
 from .answers import Answer
-from .database import Database
+from .database import Database, Prepared
 from .schema import claims, inbox, outbox, payments
 
 KEY_LIFETIME = 24 * 3600.0  # seconds that the answer to an idempotency key is kept
@@ -115,6 +115,7 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._take = Prepared(database.insert_new(claims))
 
     def standing(self, name: str) -> Standing | None:
         """The payment that has the claim of that name."""
@@ -129,15 +130,15 @@ class Ledger:
 
         def operation(connection: Connection) -> Standing | None:
             taken = {"name": claim.name, "order_id": payment.order_id, "request_hash": claim.request_hash}
-            while connection.execute(self._database.insert_new(claims), taken).rowcount != 1:
+            while self._take.execute(connection, taken).rowcount != 1:
                 standing = _standing(connection, claim.name, for_update=True)
                 if standing is None:
                     continue  # given back between the two statements
                 if not standing.is_over(claim.lifetime):
                     return standing
                 connection.execute(_GIVE_BACK, {"of_order": standing.order_id})
-            connection.execute(
-                payments.insert(),
+            _BEGIN.execute(
+                connection,
                 {
                     "order_id": payment.order_id,
                     "session_id": payment.session_id,
@@ -160,7 +161,7 @@ class Ledger:
         def operation(connection: Connection) -> bool:
             if not _finish(connection, order_id, schema.PAID, answer, payment_id=payment_id):
                 return False
-            connection.execute(outbox.insert(), {"order_id": order_id, "body": event, "created_at": time.time()})
+            _PUT_OUT.execute(connection, {"order_id": order_id, "body": event, "created_at": time.time()})
             return True
 
         done = self._database.write(operation)
@@ -210,7 +211,7 @@ class Ledger:
         """Record that a payment that stands so took no money, and that what it takes later is to be given back."""
 
         def operation(connection: Connection) -> bool:
-            if not _finish(connection, order_id, schema.CLOSED, answer, before=[state]):
+            if not _finish(connection, order_id, schema.CLOSED, answer, of=state):
                 return False
             if not keep_claim:
                 connection.execute(_GIVE_BACK, {"of_order": order_id})
@@ -287,20 +288,19 @@ _GIVE_BACK = delete(claims).where(
     claims.c.name == select(payments.c.claim).where(payments.c.order_id == bindparam("of_order")).scalar_subquery(),
     claims.c.order_id == bindparam("of_order"),
 )
-_FINISH = (
-    update(payments)
-    .where(
-        payments.c.order_id == bindparam("of_order"),
-        payments.c.state.in_(bindparam("old_states", expanding=True)),
-    )
-    .values(
-        state=bindparam("new_state"),
-        payment_id=func.coalesce(bindparam("new_payment_id"), payments.c.payment_id),
-        response_status=bindparam("status"),
-        response_body=bindparam("body"),
-        finished_at=bindparam("now"),
-    )
-)
+_ENDING = {
+    "state": bindparam("new_state"),
+    "payment_id": func.coalesce(bindparam("new_payment_id"), payments.c.payment_id),
+    "response_status": bindparam("status"),
+    "response_body": bindparam("body"),
+    "finished_at": bindparam("now"),
+}
+_MAY_BE_PAID = text("state IN ({})".format(", ".join(f"'{state}'" for state in (*schema.UNRESOLVED, schema.AWAITING))))
+_OF_ORDER = payments.c.order_id == bindparam("of_order")
+_FINISH = Prepared(update(payments).where(_OF_ORDER, _MAY_BE_PAID).values(_ENDING))
+_FINISH_OF = Prepared(update(payments).where(_OF_ORDER, payments.c.state == bindparam("old_state")).values(_ENDING))
+_BEGIN = Prepared(payments.insert())
+_PUT_OUT = Prepared(outbox.insert().inline())
 _DOUBT = (
     update(payments)
     .where(payments.c.order_id == bindparam("of_order"), payments.c.state.in_([schema.PENDING, schema.CAPTURING]))
@@ -373,7 +373,6 @@ _OVER = (
 # One that was taken anew meanwhile, for another payment, stays.
 _DROP = delete(claims).where(claims.c.name == bindparam("of_name"), claims.c.order_id == bindparam("of_order"))
 _FORGET_TOLD = delete(inbox).where(inbox.c.settled_at < bindparam("before"))
-_MAY_BE_PAID = [*schema.UNRESOLVED, schema.AWAITING]
 
 
 def _standing(connection: Connection, name: str, for_update: bool = False) -> Standing | None:
@@ -417,19 +416,16 @@ def _finish(
     answer: Answer,
     *,
     payment_id: str | None = None,
-    before: Collection[str] = _MAY_BE_PAID,
+    of: str | None = None,
 ) -> bool:
-    """End a payment that stands as one of `before`; whether it did."""
-    changed = connection.execute(
-        _FINISH,
-        {
-            "of_order": order_id,
-            "old_states": list(before),
-            "new_state": state,
-            "new_payment_id": payment_id,
-            "status": answer.status,
-            "body": answer.body.decode(),
-            "now": time.time(),
-        },
-    )
+    """End a payment that stands as `of`, or that may be paid; whether it did."""
+    ending = {
+        "of_order": order_id,
+        "new_state": state,
+        "new_payment_id": payment_id,
+        "status": answer.status,
+        "body": answer.body.decode(),
+        "now": time.time(),
+    }
+    changed = _FINISH_OF.execute(connection, {**ending, "old_state": of}) if of else _FINISH.execute(connection, ending)
     return changed.rowcount == 1

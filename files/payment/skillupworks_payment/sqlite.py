@@ -172,7 +172,7 @@ class _Writer:
     """Writes for all threads of its process."""
 
     def __init__(self, path: str) -> None:
-        self._engine = _writing_engine(path)
+        self._transactions = _Transactions(path)
         self._turn = _Turn(path).__enter__()  # for the life of the process
         self._writing = threading.Lock()  # the turn is the process's, so its threads must agree as well
         self._asked: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
@@ -197,7 +197,7 @@ class _Writer:
         try:
             with self._turn.taken_if_free() as taken:
                 if taken:
-                    _commit(self._engine, [(operation, result)])
+                    self._transactions.commit([(operation, result)])
                 return taken
         finally:
             self._writing.release()
@@ -210,31 +210,49 @@ class _Writer:
                     while len(group) < _LARGEST_GROUP:
                         group.append(self._asked.get_nowait())
                 wanted = [asked for asked in group if asked[1].set_running_or_notify_cancel()]
-                _commit(self._engine, wanted)
+                self._transactions.commit(wanted)
 
 
-def _commit(engine: Engine, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-    """Run the operations in one transaction, and when one of them spoils that, each in its own."""
-    if not group:
-        return
-    try:
-        with engine.begin() as connection:
-            results = [operation(connection) for operation, _ in group]
-    except Exception as error:
-        if len(group) == 1 or isinstance(error, OperationalError):  # locked, full, broken: so it is for all
-            for _, future in group:
-                future.set_exception(error)
-        else:
-            for asked in group:
-                _commit(engine, [asked])
-        return
-    for (_, future), result in zip(group, results, strict=True):
-        future.set_result(result)
+class _Transactions:
+    """Transactions one after the other, on a connection that is kept."""
+
+    def __init__(self, path: str) -> None:
+        self._engine = _writing_engine(path)
+        self._connection: Connection | None = None
+
+    def commit(self, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
+        """Run the operations in one transaction, and when one of them spoils that, each in its own."""
+        if not group:
+            return
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            with self._connection.begin():
+                results = [operation(self._connection) for operation, _ in group]
+        except Exception as error:
+            self._drop_connection()
+            if len(group) == 1 or isinstance(error, OperationalError):  # locked, full, broken: so it is for all
+                for _, future in group:
+                    future.set_exception(error)
+            else:
+                for asked in group:
+                    self.commit([asked])
+            return
+        for (_, future), result in zip(group, results, strict=True):
+            future.set_result(result)
+
+    def _drop_connection(self) -> None:
+        """Begin anew after an error, whatever state it left."""
+        connection, self._connection = self._connection, None
+        if connection:
+            with suppress(SQLAlchemyError, sqlite3.Error):
+                connection.close()
 
 
 def _writing_engine(path: str) -> Engine:
     """An engine whose transactions have the right to write from their begin; one connection, kept."""
-    engine = create_engine(f"sqlite:///{path}", pool_size=1, connect_args={"timeout": TIMEOUT})
+    named = {"paramstyle": "named"}  # as Prepared has its parameters
+    engine = create_engine(f"sqlite:///{path}", pool_size=1, connect_args={"timeout": TIMEOUT}, **named)
     event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
