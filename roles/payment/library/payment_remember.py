@@ -35,11 +35,16 @@ author: skillupworks
 RETURN = "{}"
 
 
-def keep(files, directory):
-    """Have copies of the files in the directory, with their modes, for root alone."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+def own(directory):
+    """Have the directory, for root alone."""
+    directory.mkdir(mode=0o700, exist_ok=True)
     os.chown(directory, 0, 0)
     directory.chmod(0o700)
+
+
+def keep(files, directory):
+    """Have copies of the files in the directory, with their modes, and no others where there are any."""
+    own(directory)
     for name, path in files.items():
         copy = directory / f".{name}"
         copy.unlink(missing_ok=True)
@@ -76,6 +81,7 @@ def main():
     before = os.readlink(last) if last.is_symlink() else None
     changed = module.params["again"] or before != release
     if changed and not module.check_mode:
+        own(directory)
         keep(module.params["files"], directory / release)
         if before not in (None, release) and (directory / before).is_dir():
             name(directory / "previous", before)
