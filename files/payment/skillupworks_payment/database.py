@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Insert, Table, UpdateBase
+from sqlalchemy import Connection, Insert, Table, UpdateBase
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -41,6 +41,17 @@ class Election(Protocol):
         """Wait for `Database.wake` of any process, no longer than `seconds`; whether there was one."""
 
 
+class Changed(Protocol):
+    """What a statement has done."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows there were to change."""
+
+
+Prepared = Callable[[Connection, dict[str, Any]], Changed]  # runs a statement with these parameters
+
+
 class Database(Protocol):
     """Shared by threads. Every method but `wake` raises LedgerUnavailable when it cannot be done in time."""
 
@@ -66,6 +77,12 @@ class Database(Protocol):
         does not work.
         """
 
+    def prepare(self, statement: UpdateBase, *parameters: str) -> Prepared:
+        """Work out a statement's SQL once, and before a fork, since a payment would pay for every time.
+
+        It is to be run in operations of `write`, always with the `parameters` of these names.
+        """
+
     def insert_new(self, table: Table) -> Insert:
         """An INSERT that does nothing, and says so by its rowcount, when the key exists."""
 
@@ -74,24 +91,6 @@ class Database(Protocol):
 
     def elected(self) -> AbstractContextManager[Election]:
         """Wait, for ever, to be elected; the end of the context gives it up."""
-
-
-class Prepared:
-    """A statement whose SQL is worked out once for each kind of database, since a payment pays for every time.
-
-    All of its parameters are named, and it is always given the same ones.
-    """
-
-    def __init__(self, statement: UpdateBase) -> None:
-        self._statement = statement
-        self._sql: dict[str, str] = {}
-
-    def execute(self, connection: Connection, parameters: dict[str, Any]) -> CursorResult[Any]:
-        sql = self._sql.get(connection.dialect.name)
-        if sql is None:
-            compiled = self._statement.compile(dialect=connection.dialect, column_keys=list(parameters))
-            sql = self._sql[connection.dialect.name] = str(compiled)
-        return connection.exec_driver_sql(sql, parameters)
 
 
 def from_url(url: str, password: str | None = None) -> Database:

@@ -15,11 +15,22 @@ from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, te
 
 from . import schema
 from .answers import Answer
-from .database import Database, Prepared
+from .database import Database
 from .schema import claims, inbox, outbox, payments
 
 KEY_LIFETIME = 24 * 3600.0  # seconds that the answer to an idempotency key is kept
 CHECKS = 8  # how often a closed payment is looked into; the index payments_open has this number too
+_BEGUN_WITH = (
+    "order_id",
+    "session_id",
+    "amount",
+    "currency",
+    "state",
+    "claim",
+    "draft",
+    "created_at",
+    "traceparent",
+)
 _DROPPED_AT_A_TIME = 500  # claims, in one transaction
 
 
@@ -115,7 +126,11 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._take = Prepared(database.insert_new(claims))
+        self._take = database.prepare(database.insert_new(claims), "name", "order_id", "request_hash")
+        self._begin = database.prepare(payments.insert(), *_BEGUN_WITH)
+        self._put_out = database.prepare(outbox.insert().inline(), "order_id", "body", "created_at")
+        self._finish_open = database.prepare(_FINISH)
+        self._finish_of = database.prepare(_FINISH_OF)
 
     def standing(self, name: str) -> Standing | None:
         """The payment that has the claim of that name."""
@@ -130,14 +145,14 @@ class Ledger:
 
         def operation(connection: Connection) -> Standing | None:
             taken = {"name": claim.name, "order_id": payment.order_id, "request_hash": claim.request_hash}
-            while self._take.execute(connection, taken).rowcount != 1:
+            while self._take(connection, taken).rowcount != 1:
                 standing = _standing(connection, claim.name, for_update=True)
                 if standing is None:
                     continue  # given back between the two statements
                 if not standing.is_over(claim.lifetime):
                     return standing
                 connection.execute(_GIVE_BACK, {"of_order": standing.order_id})
-            _BEGIN.execute(
+            self._begin(
                 connection,
                 {
                     "order_id": payment.order_id,
@@ -159,9 +174,9 @@ class Ledger:
         """Record that the gateway took the money, and put the order event into the outbox."""
 
         def operation(connection: Connection) -> bool:
-            if not _finish(connection, order_id, schema.PAID, answer, payment_id=payment_id):
+            if not self._finish(connection, order_id, schema.PAID, answer, payment_id=payment_id):
                 return False
-            _PUT_OUT.execute(connection, {"order_id": order_id, "body": event, "created_at": time.time()})
+            self._put_out(connection, {"order_id": order_id, "body": event, "created_at": time.time()})
             return True
 
         done = self._database.write(operation)
@@ -172,7 +187,7 @@ class Ledger:
         """Record that the gateway did not take the money."""
 
         def operation(connection: Connection) -> bool:
-            if not _finish(connection, order_id, schema.DECLINED, answer):
+            if not self._finish(connection, order_id, schema.DECLINED, answer):
                 return False
             if not claim.survives:
                 connection.execute(_GIVE_BACK, {"of_order": order_id})
@@ -211,7 +226,7 @@ class Ledger:
         """Record that a payment that stands so took no money, and that what it takes later is to be given back."""
 
         def operation(connection: Connection) -> bool:
-            if not _finish(connection, order_id, schema.CLOSED, answer, of=state):
+            if not self._finish(connection, order_id, schema.CLOSED, answer, of=state):
                 return False
             if not keep_claim:
                 connection.execute(_GIVE_BACK, {"of_order": order_id})
@@ -282,6 +297,29 @@ class Ledger:
             self._database.write(lambda connection, some=some: connection.execute(_DROP, some))
         self._database.write(lambda connection: connection.execute(_FORGET_TOLD, before))
 
+    def _finish(
+        self,
+        connection: Connection,
+        order_id: str,
+        state: str,
+        answer: Answer,
+        *,
+        payment_id: str | None = None,
+        of: str | None = None,
+    ) -> bool:
+        """End a payment that stands as `of`, or that may be paid; whether it did."""
+        ending = {
+            "of_order": order_id,
+            "old_state": of,
+            "new_state": state,
+            "new_payment_id": payment_id,
+            "status": answer.status,
+            "body": answer.body.decode(),
+            "now": time.time(),
+        }
+        finish = self._finish_of if of else self._finish_open
+        return finish(connection, ending).rowcount == 1
+
 
 # By the name, which the payment has too: claims are found by nothing else.
 _GIVE_BACK = delete(claims).where(
@@ -297,10 +335,8 @@ _ENDING = {
 }
 _MAY_BE_PAID = text("state IN ({})".format(", ".join(f"'{state}'" for state in (*schema.UNRESOLVED, schema.AWAITING))))
 _OF_ORDER = payments.c.order_id == bindparam("of_order")
-_FINISH = Prepared(update(payments).where(_OF_ORDER, _MAY_BE_PAID).values(_ENDING))
-_FINISH_OF = Prepared(update(payments).where(_OF_ORDER, payments.c.state == bindparam("old_state")).values(_ENDING))
-_BEGIN = Prepared(payments.insert())
-_PUT_OUT = Prepared(outbox.insert().inline())
+_FINISH = update(payments).where(_OF_ORDER, _MAY_BE_PAID).values(_ENDING)
+_FINISH_OF = update(payments).where(_OF_ORDER, payments.c.state == bindparam("old_state")).values(_ENDING)
 _DOUBT = (
     update(payments)
     .where(payments.c.order_id == bindparam("of_order"), payments.c.state.in_([schema.PENDING, schema.CAPTURING]))
@@ -407,25 +443,3 @@ def _unresolved(row: Row, told: bool = False) -> Unresolved:
 
 def _answer(row: Row) -> Answer | None:
     return None if row.response_status is None else Answer(row.response_status, row.response_body.encode())
-
-
-def _finish(
-    connection: Connection,
-    order_id: str,
-    state: str,
-    answer: Answer,
-    *,
-    payment_id: str | None = None,
-    of: str | None = None,
-) -> bool:
-    """End a payment that stands as `of`, or that may be paid; whether it did."""
-    ending = {
-        "of_order": order_id,
-        "new_state": state,
-        "new_payment_id": payment_id,
-        "status": answer.status,
-        "body": answer.body.decode(),
-        "now": time.time(),
-    }
-    changed = _FINISH_OF.execute(connection, {**ending, "old_state": of}) if of else _FINISH.execute(connection, ending)
-    return changed.rowcount == 1
