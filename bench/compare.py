@@ -171,7 +171,7 @@ def start(peer: Path | None, folder: Path, stack: ExitStack) -> list[Application
     if peer:
         apps.append(applications.peer(peer, folder / "peer", **GUIDE))
     for app in apps:
-        stack.callback(app.service.stop)
+        stack.callback(app.service.kill)  # nothing more is asked of it
     for app in apps:
         app.service.wait_until_alive()
     return apps

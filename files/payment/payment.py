@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from flask import Flask
@@ -35,6 +36,7 @@ def build(settings: Settings) -> tuple[Flask, Background]:
     money = gateway.from_settings(settings)
     tables = database.from_url(settings.ledger_url, settings.ledger_password)
     try:
+        _aside(tables.migrate)
         tables.migrate()
     except LedgerUnavailable as error:
         log.error("the ledger cannot be used, payments are refused until it can: %s", error)
@@ -62,6 +64,17 @@ def build(settings: Settings) -> tuple[Flask, Background]:
     health = Health(settings, ledger, shared=settings.shared_dir and settings.shared_dir / "health.json")
     webhook = webhooks.razorpay(settings.razorpay.webhook_secret, Inbox(tables)) if settings.razorpay else None
     return web.create_app(payments, rates, health, ledger, release(), webhook), background
+
+
+def _aside(work: Callable[[], None]) -> None:
+    """Do it in a child, so that what only a first start needs takes no memory here. How it went, the next call says."""
+    child = os.fork()
+    if not child:
+        try:
+            work()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
 
 
 def release() -> str:

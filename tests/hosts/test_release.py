@@ -46,7 +46,7 @@ def test_the_virtual_environment_holds_the_lock_and_no_more(host, settings):
         for requirement in requirements
         if not requirement.marker or requirement.marker.evaluate(on_host)
     }
-    frozen = host.check_output(f"{settings['payment_link']}/venv/bin/pip freeze --disable-pip-version-check")
+    frozen = host.check_output(f"python3.11 -m pip --python {settings['payment_link']}/venv/bin/python freeze")
     installed = {
         canonicalize_name(name): version for name, version in (line.split("==") for line in frozen.splitlines())
     }

@@ -6,9 +6,9 @@ Connections are opened at the first use and not before, so that a process which 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Insert, Table
+from sqlalchemy import Connection, Insert, Table, UpdateBase
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -41,6 +41,17 @@ class Election(Protocol):
         """Wait for `Database.wake` of any process, no longer than `seconds`; whether there was one."""
 
 
+class Changed(Protocol):
+    """What a statement has done."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows there were to change."""
+
+
+Prepared = Callable[[Connection, dict[str, Any]], Changed]  # runs a statement with these parameters
+
+
 class Database(Protocol):
     """Shared by threads. Every method but `wake` raises LedgerUnavailable when it cannot be done in time."""
 
@@ -64,6 +75,12 @@ class Database(Protocol):
 
         Exact over all processes that have the ledger. LedgerUnavailable as for `write`; empty when only the counting
         does not work.
+        """
+
+    def prepare(self, statement: UpdateBase, *parameters: str) -> Prepared:
+        """Work out a statement's SQL once, and before a fork, since a payment would pay for every time.
+
+        It is to be run in operations of `write`, always with the `parameters` of these names.
         """
 
     def insert_new(self, table: Table) -> Insert:

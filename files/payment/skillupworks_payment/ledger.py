@@ -8,7 +8,7 @@ was paid. A step that does not apply any more, because another process took it, 
 
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, text, update
@@ -20,6 +20,17 @@ from .schema import claims, inbox, outbox, payments
 
 KEY_LIFETIME = 24 * 3600.0  # seconds that the answer to an idempotency key is kept
 CHECKS = 8  # how often a closed payment is looked into; the index payments_open has this number too
+_BEGUN_WITH = (
+    "order_id",
+    "session_id",
+    "amount",
+    "currency",
+    "state",
+    "claim",
+    "draft",
+    "created_at",
+    "traceparent",
+)
 _DROPPED_AT_A_TIME = 500  # claims, in one transaction
 
 
@@ -115,6 +126,11 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._take = database.prepare(database.insert_new(claims), "name", "order_id", "request_hash")
+        self._begin = database.prepare(payments.insert(), *_BEGUN_WITH)
+        self._put_out = database.prepare(outbox.insert().inline(), "order_id", "body", "created_at")
+        self._finish_open = database.prepare(_FINISH)
+        self._finish_of = database.prepare(_FINISH_OF)
 
     def standing(self, name: str) -> Standing | None:
         """The payment that has the claim of that name."""
@@ -129,15 +145,15 @@ class Ledger:
 
         def operation(connection: Connection) -> Standing | None:
             taken = {"name": claim.name, "order_id": payment.order_id, "request_hash": claim.request_hash}
-            while connection.execute(self._database.insert_new(claims), taken).rowcount != 1:
+            while self._take(connection, taken).rowcount != 1:
                 standing = _standing(connection, claim.name, for_update=True)
                 if standing is None:
                     continue  # given back between the two statements
                 if not standing.is_over(claim.lifetime):
                     return standing
                 connection.execute(_GIVE_BACK, {"of_order": standing.order_id})
-            connection.execute(
-                payments.insert(),
+            self._begin(
+                connection,
                 {
                     "order_id": payment.order_id,
                     "session_id": payment.session_id,
@@ -158,9 +174,9 @@ class Ledger:
         """Record that the gateway took the money, and put the order event into the outbox."""
 
         def operation(connection: Connection) -> bool:
-            if not _finish(connection, order_id, schema.PAID, answer, payment_id=payment_id):
+            if not self._finish(connection, order_id, schema.PAID, answer, payment_id=payment_id):
                 return False
-            connection.execute(outbox.insert(), {"order_id": order_id, "body": event, "created_at": time.time()})
+            self._put_out(connection, {"order_id": order_id, "body": event, "created_at": time.time()})
             return True
 
         done = self._database.write(operation)
@@ -171,7 +187,7 @@ class Ledger:
         """Record that the gateway did not take the money."""
 
         def operation(connection: Connection) -> bool:
-            if not _finish(connection, order_id, schema.DECLINED, answer):
+            if not self._finish(connection, order_id, schema.DECLINED, answer):
                 return False
             if not claim.survives:
                 connection.execute(_GIVE_BACK, {"of_order": order_id})
@@ -210,7 +226,7 @@ class Ledger:
         """Record that a payment that stands so took no money, and that what it takes later is to be given back."""
 
         def operation(connection: Connection) -> bool:
-            if not _finish(connection, order_id, schema.CLOSED, answer, before=[state]):
+            if not self._finish(connection, order_id, schema.CLOSED, answer, of=state):
                 return False
             if not keep_claim:
                 connection.execute(_GIVE_BACK, {"of_order": order_id})
@@ -281,26 +297,46 @@ class Ledger:
             self._database.write(lambda connection, some=some: connection.execute(_DROP, some))
         self._database.write(lambda connection: connection.execute(_FORGET_TOLD, before))
 
+    def _finish(
+        self,
+        connection: Connection,
+        order_id: str,
+        state: str,
+        answer: Answer,
+        *,
+        payment_id: str | None = None,
+        of: str | None = None,
+    ) -> bool:
+        """End a payment that stands as `of`, or that may be paid; whether it did."""
+        ending = {
+            "of_order": order_id,
+            "old_state": of,
+            "new_state": state,
+            "new_payment_id": payment_id,
+            "status": answer.status,
+            "body": answer.body.decode(),
+            "now": time.time(),
+        }
+        finish = self._finish_of if of else self._finish_open
+        return finish(connection, ending).rowcount == 1
+
 
 # By the name, which the payment has too: claims are found by nothing else.
 _GIVE_BACK = delete(claims).where(
     claims.c.name == select(payments.c.claim).where(payments.c.order_id == bindparam("of_order")).scalar_subquery(),
     claims.c.order_id == bindparam("of_order"),
 )
-_FINISH = (
-    update(payments)
-    .where(
-        payments.c.order_id == bindparam("of_order"),
-        payments.c.state.in_(bindparam("old_states", expanding=True)),
-    )
-    .values(
-        state=bindparam("new_state"),
-        payment_id=func.coalesce(bindparam("new_payment_id"), payments.c.payment_id),
-        response_status=bindparam("status"),
-        response_body=bindparam("body"),
-        finished_at=bindparam("now"),
-    )
-)
+_ENDING = {
+    "state": bindparam("new_state"),
+    "payment_id": func.coalesce(bindparam("new_payment_id"), payments.c.payment_id),
+    "response_status": bindparam("status"),
+    "response_body": bindparam("body"),
+    "finished_at": bindparam("now"),
+}
+_MAY_BE_PAID = text("state IN ({})".format(", ".join(f"'{state}'" for state in (*schema.UNRESOLVED, schema.AWAITING))))
+_OF_ORDER = payments.c.order_id == bindparam("of_order")
+_FINISH = update(payments).where(_OF_ORDER, _MAY_BE_PAID).values(_ENDING)
+_FINISH_OF = update(payments).where(_OF_ORDER, payments.c.state == bindparam("old_state")).values(_ENDING)
 _DOUBT = (
     update(payments)
     .where(payments.c.order_id == bindparam("of_order"), payments.c.state.in_([schema.PENDING, schema.CAPTURING]))
@@ -373,7 +409,6 @@ _OVER = (
 # One that was taken anew meanwhile, for another payment, stays.
 _DROP = delete(claims).where(claims.c.name == bindparam("of_name"), claims.c.order_id == bindparam("of_order"))
 _FORGET_TOLD = delete(inbox).where(inbox.c.settled_at < bindparam("before"))
-_MAY_BE_PAID = [*schema.UNRESOLVED, schema.AWAITING]
 
 
 def _standing(connection: Connection, name: str, for_update: bool = False) -> Standing | None:
@@ -408,28 +443,3 @@ def _unresolved(row: Row, told: bool = False) -> Unresolved:
 
 def _answer(row: Row) -> Answer | None:
     return None if row.response_status is None else Answer(row.response_status, row.response_body.encode())
-
-
-def _finish(
-    connection: Connection,
-    order_id: str,
-    state: str,
-    answer: Answer,
-    *,
-    payment_id: str | None = None,
-    before: Collection[str] = _MAY_BE_PAID,
-) -> bool:
-    """End a payment that stands as one of `before`; whether it did."""
-    changed = connection.execute(
-        _FINISH,
-        {
-            "of_order": order_id,
-            "old_states": list(before),
-            "new_state": state,
-            "new_payment_id": payment_id,
-            "status": answer.status,
-            "body": answer.body.decode(),
-            "now": time.time(),
-        },
-    )
-    return changed.rowcount == 1

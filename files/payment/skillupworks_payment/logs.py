@@ -17,10 +17,15 @@ _ORDER_ID = re.compile(r"ORD-\d{13,}")
 class JsonFormatter(logging.Formatter):
     """When, how bad, where, what; the request and the trace that it belongs to, and the order that it is about, if any.
 
-    `fields` of a record, which logging's `extra` sets, stand beside them.
+    `fields` of a record, which logging's `extra` sets, stand beside them. One for all handlers makes each line once.
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        if not hasattr(record, "line"):
+            record.line = self._line(record)
+        return record.line
+
+    def _line(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
         line = {
             "time": clock.rfc3339(datetime.fromtimestamp(record.created, UTC), timespec="milliseconds"),
@@ -57,8 +62,9 @@ def configure(log_dir: Path | None) -> None:
             raise SettingsError(
                 f"PAYMENT_LOG_DIR is '{log_dir}': write a directory that the service may write to ({error.strerror})"
             ) from error
+    formatter = JsonFormatter()
     for handler in handlers:
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(formatter)
     logging.basicConfig(handlers=[journal], level=logging.INFO)
     logging.captureWarnings(True)
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # the relay says in one line what pika does in ten

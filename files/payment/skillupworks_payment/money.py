@@ -5,6 +5,7 @@ Binary floating point takes no part in it: the JSON that is read here has its nu
 
 from decimal import ROUND_HALF_UP, Decimal
 
+_NUMBERS = int, Decimal
 _HUNDREDTH = Decimal("0.01")
 _FLOAT_NOISE = Decimal("0.000001")
 MAX_MAJOR_UNITS = 10**10  # more is a mistake, and in minor units still far below 2**53
@@ -32,7 +33,7 @@ def to_json(minor_units: int) -> int | float:
 
 
 def _minor_units(number: object, tolerance: Decimal) -> int:
-    if isinstance(number, bool) or not isinstance(number, int | Decimal):
+    if isinstance(number, bool) or not isinstance(number, _NUMBERS):
         raise ValueError("must be a number")
     if not 0 <= number <= MAX_MAJOR_UNITS:  # before any arithmetic: 1e999999 has a million digits
         raise ValueError(f"must be from 0 to {MAX_MAJOR_UNITS}")

@@ -23,12 +23,12 @@ from typing import Any, Generic, TypeVar
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import URL, Connection, Engine, Insert, NullPool, Table, create_engine, text
+from sqlalchemy import URL, Connection, Engine, Insert, NullPool, Table, UpdateBase, create_engine, text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from . import counting, migrations, threads
-from .database import TIMEOUT, Counted, LedgerUnavailable
+from .database import TIMEOUT, Counted, LedgerUnavailable, Prepared
 from .settings import SettingsError
 
 _CONNECTIONS = 4  # of one process, beside the one that it stands for election with
@@ -120,6 +120,10 @@ class Postgresql:
         if self._sweep.is_due():
             self._ask(self._reading, _sweep)
         return counting.counted(rows)
+
+    def prepare(self, statement: UpdateBase, *parameters: str) -> Prepared:
+        sql = str(statement.compile(dialect=self._engine.dialect, column_keys=parameters))
+        return lambda connection, values: connection.exec_driver_sql(sql, values)
 
     def insert_new(self, table: Table) -> Insert:
         # SQLAlchemy keeps the row count of an INSERT only when it is asked to.

@@ -25,7 +25,7 @@ from .settings import Settings
 _FIRST_RETRY, _LAST_RETRY = 0.1, 5.0  # seconds from one session to the next
 _WINDOW = 1000  # events on their way at a time
 _PAGE = 250  # events read or removed at a time
-_LINGER = 0.005  # seconds in which confirms are gathered, to remove their events together
+_LINGER = 0.05  # seconds in which events are gathered, to publish them together, and confirms, to remove theirs
 _SWEEP = 0.5  # seconds from one reading of the outbox from its beginning to the next
 _NOT_FOUND = 404
 
@@ -69,8 +69,9 @@ def _pass_on(
     swept = time.monotonic()
     while not session.ended.is_set():
         woken = wait(_SWEEP)
-        if woken:
+        if woken:  # the first of many at once; what comes right behind it goes together
             session.wake()
+            session.ended.wait(_LINGER)
         if not woken or time.monotonic() - swept >= _SWEEP:  # it must not wait for ever while there is always news
             session.sweep()
             swept = time.monotonic()

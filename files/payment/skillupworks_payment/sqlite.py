@@ -20,16 +20,19 @@ from contextlib import contextmanager, suppress
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Insert, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Insert, Table, UpdateBase, create_engine, event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from . import migrations, threads
 from .counting import LocalCounts
-from .database import TIMEOUT, Counted, LedgerUnavailable
+from .database import TIMEOUT, Counted, LedgerUnavailable, Prepared
 from .settings import SettingsError
 
 _LARGEST_GROUP = 64  # operations in one transaction
+_FOR_ALL = OperationalError, sqlite3.OperationalError  # locked, full, broken: so it is for all that wrote together
+_DRIVER = "driver"  # the driver's own connection, in Connection.info
 
 T = TypeVar("T")
 
@@ -44,15 +47,14 @@ class Sqlite:
         self._writer: _Writer | None = None
         self._pipe: int | None = None
         self._counts = LocalCounts(f"{path}-rates")
-        self._reading = create_engine(
-            f"sqlite:///{path}", isolation_level="AUTOCOMMIT", connect_args={"timeout": TIMEOUT}, max_overflow=-1
-        )
-        event.listen(self._reading, "connect", _configure)
+        self._reading = _engine(path, isolation_level="AUTOCOMMIT", max_overflow=-1)
+        self._writing = _engine(path, isolation_level="AUTOCOMMIT", paramstyle="named")
 
     def migrate(self) -> None:
         if self._migrated:
             return
-        engine = _writing_engine(self._path)
+        engine = _engine(self._path)
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         try:
             with _Turn(self._path) as turn, turn.taken(), engine.begin() as connection:
                 migrations.upgrade(connection)
@@ -69,7 +71,7 @@ class Sqlite:
     def write(self, operation: Callable[[Connection], T]) -> T:
         if self._writer is None:
             with self._start:
-                self._writer = self._writer or _Writer(self._path)
+                self._writer = self._writer or _Writer(self._path, self._writing)
         return self._writer.write(operation)
 
     def read(self, operation: Callable[[Connection], T]) -> T:
@@ -81,6 +83,10 @@ class Sqlite:
 
     def count(self, windows: dict[str, float]) -> dict[str, Counted]:
         return self._counts.count(windows)
+
+    def prepare(self, statement: UpdateBase, *parameters: str) -> Prepared:
+        sql = str(statement.compile(dialect=self._writing.dialect, column_keys=parameters))
+        return lambda connection, values: connection.info[_DRIVER].execute(sql, values)
 
     def insert_new(self, table: Table) -> Insert:
         return insert(table).on_conflict_do_nothing()
@@ -171,8 +177,8 @@ class _Turn:
 class _Writer:
     """Writes for all threads of its process."""
 
-    def __init__(self, path: str) -> None:
-        self._engine = _writing_engine(path)
+    def __init__(self, path: str, engine: Engine) -> None:
+        self._transactions = _Transactions(engine)
         self._turn = _Turn(path).__enter__()  # for the life of the process
         self._writing = threading.Lock()  # the turn is the process's, so its threads must agree as well
         self._asked: SimpleQueue[tuple[Callable[[Connection], Any], Future[Any]]] = SimpleQueue()
@@ -197,7 +203,7 @@ class _Writer:
         try:
             with self._turn.taken_if_free() as taken:
                 if taken:
-                    _commit(self._engine, [(operation, result)])
+                    self._transactions.commit([(operation, result)])
                 return taken
         finally:
             self._writing.release()
@@ -210,40 +216,58 @@ class _Writer:
                     while len(group) < _LARGEST_GROUP:
                         group.append(self._asked.get_nowait())
                 wanted = [asked for asked in group if asked[1].set_running_or_notify_cancel()]
-                _commit(self._engine, wanted)
+                self._transactions.commit(wanted)
 
 
-def _commit(engine: Engine, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-    """Run the operations in one transaction, and when one of them spoils that, each in its own."""
-    if not group:
-        return
-    try:
-        with engine.begin() as connection:
-            results = [operation(connection) for operation, _ in group]
-    except Exception as error:
-        if len(group) == 1 or isinstance(error, OperationalError):  # locked, full, broken: so it is for all
-            for _, future in group:
-                future.set_exception(error)
-        else:
-            for asked in group:
-                _commit(engine, [asked])
-        return
-    for (_, future), result in zip(group, results, strict=True):
-        future.set_result(result)
+class _Transactions:
+    """Transactions one after the other, on a connection that is kept. The driver begins and ends them, at less cost."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: Connection | None = None
+
+    def commit(self, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
+        """Run the operations in one transaction, and when one of them spoils that, each in its own."""
+        if not group:
+            return
+        try:
+            if self._connection is None:
+                self._connection = self._engine.connect()
+            driver = self._connection.info[_DRIVER]
+            driver.execute("BEGIN IMMEDIATE")
+            results = [operation(self._connection) for operation, _ in group]
+            driver.execute("COMMIT")
+        except Exception as error:
+            self._drop_connection()
+            if len(group) == 1 or isinstance(error, _FOR_ALL):
+                for _, future in group:
+                    future.set_exception(error)
+            else:
+                for asked in group:
+                    self.commit([asked])
+            return
+        for (_, future), result in zip(group, results, strict=True):
+            future.set_result(result)
+
+    def _drop_connection(self) -> None:
+        """Begin anew after an error, whatever state it left."""
+        connection, self._connection = self._connection, None
+        if connection:
+            with suppress(SQLAlchemyError, sqlite3.Error):
+                connection.close()
 
 
-def _writing_engine(path: str) -> Engine:
-    """An engine whose transactions have the right to write from their begin; one connection, kept."""
-    engine = create_engine(f"sqlite:///{path}", pool_size=1, connect_args={"timeout": TIMEOUT})
+def _engine(path: str, **options: Any) -> Engine:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": TIMEOUT}, **options)
     event.listen(engine, "connect", _configure)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
 
 
-def _configure(connection: sqlite3.Connection, _: object) -> None:
+def _configure(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # the driver begins no transactions of its own
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
+    record.info[_DRIVER] = connection
 
 
 def _try_lock(descriptor: int) -> bool:

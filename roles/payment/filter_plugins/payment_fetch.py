@@ -35,7 +35,7 @@ def payment_download_problem(result: dict, source: str) -> str:
 def payment_release_problem(result: dict, task: str, release: str) -> str:
     """Return why a release could not be laid out: after that its directory is gone again."""
     full = re.search(r"No space left|disk full", str(result))
-    said = " ".join(str(result.get(key, ""))[-500:] for key in ("msg", "stdout")).strip()
+    said = " ".join(str(result.get(key, ""))[-500:] for key in ("msg", "stdout", "stderr")).strip()
     cause = "the disk is full. Make room, then run the playbook again" if full else said
     return f"{release} is not complete and was removed again; what ran before still does. '{task}' failed: {cause}"
 

@@ -11,7 +11,7 @@ BESIDE = {
     "Start the trial, anew where a killed run left one",
     "End the trial",
     "Remove its unit",
-    "Keep its units and its configuration",
+    "Remember what serves",
 }
 
 

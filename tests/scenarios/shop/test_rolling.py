@@ -199,7 +199,7 @@ def test_a_failure_on_the_first_host(kind, play, source, host, releases, payment
 
 def test_a_drained_host_gets_no_requests(play, source, host, shares):
     """A run that is killed when it has restarted the first host leaves it drained."""
-    played = play("site.yml", kill_at="Look at what was proven last", **source("1.2.0"))
+    played = play("site.yml", kill_at="Remember what serves", **source("1.2.0"))
     assert played.code == -9
     assert drained(host) == ["payment-1"]
     assert shares() == {"payment-1": 0, "payment-2": 40}

@@ -5,7 +5,6 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
@@ -64,7 +63,7 @@ class RemoteSandboxGateway:
         self._api = JsonApi(service, timeout)
 
     def charge(self, charge: Charge) -> str:
-        status, answer = self._api.call("POST", "/charges", asdict(charge))
+        status, answer = self._api.call("POST", "/charges", vars(charge))
         if status == 402:
             raise Declined
         return _payment_id(status, answer)
