@@ -9,14 +9,16 @@ pip=(python3.11 -m pip --quiet --disable-pip-version-check)
 install=("${pip[@]}" --python venv/bin/python install --no-compile --only-binary :all:)
 
 python3.11 -m venv --without-pip venv
-if [[ -d wheels ]]; then
+if [[ -e wheels/requirements.txt ]]; then
     "${install[@]}" --require-hashes --no-index --find-links wheels --requirement wheels/requirements.txt
     exit
 fi
 
 mkdir build
 trap wait EXIT # whoever removes a release that failed finds nobody at work in it
-awk '/^[^ ]/ {list = tolower($0) ~ /^uwsgi==/ ? "build/source.txt" : "build/wheels.txt"} {print > list}' requirements.txt
+awk '/^-/ {print > "build/source.txt"} # an option, such as the index, is for both
+    /^[^ ]/ {list = tolower($0) ~ /^uwsgi==/ ? "build/source.txt" : "build/wheels.txt"}
+    {print > list}' requirements.txt
 UWSGI_PROFILE=pyonly "${pip[@]}" wheel --require-hashes --no-deps --no-binary uwsgi --no-build-isolation \
     --wheel-dir build --requirement build/source.txt &
 "${install[@]}" --require-hashes --requirement build/wheels.txt
