@@ -23,5 +23,5 @@ UWSGI_PROFILE=pyonly "${pip[@]}" wheel --require-hashes --no-deps --no-binary uw
     --wheel-dir build --requirement build/source.txt &
 "${install[@]}" --require-hashes --requirement build/wheels.txt
 wait $!
-"${install[@]}" --no-deps --no-index build/*.whl
+"${install[@]}" --no-deps --no-index --find-links build uwsgi
 rm -r build
