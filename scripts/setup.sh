@@ -70,8 +70,9 @@ venv() {
     say "making $folder from $*"
     rm -rf "$folder"
     "$(python)" -m venv "$folder"
+    # uWSGI is for Python alone, as on the hosts.
     for file in "$@"; do
-        "$folder/bin/pip" install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement "$file"
+        UWSGI_PROFILE=pyonly "$folder/bin/pip" install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement "$file"
     done
     sha256sum "$@" >"$stamp"
 }

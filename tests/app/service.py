@@ -15,6 +15,7 @@ import requests
 
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "files" / "payment"
+PYCACHE = {"PYTHONPYCACHEPREFIX": str(ROOT / ".cache" / "pycache")}  # not beside the code, which gets bundled
 _sessions = itertools.count()
 DEMO_BODY = {"total": 1999, "items": [{"sku": "Linux", "qty": 1, "price": 1999}]}
 
@@ -53,7 +54,7 @@ class Service:
         self._app = app
         self._environment = {
             "PATH": os.environ["PATH"],
-            "PYTHONPYCACHEPREFIX": str(ROOT / ".cache" / "pycache"),  # not beside the code, which gets bundled
+            **PYCACHE,
             "PAYMENT_BIND": "127.0.0.1",
             "PAYMENT_PORT": str(self.port),
             "PAYMENT_LEDGER_URL": f"sqlite:///{directory / 'ledger.db'}",

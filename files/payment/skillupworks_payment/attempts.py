@@ -53,7 +53,7 @@ def recorded(session_id: str) -> Iterator[Attempt]:
     finally:
         seconds = time.perf_counter() - began
         metrics.attempts.labels(outcome, reason).inc()
-        metrics.durations.labels(outcome).observe(seconds)
+        metrics.durations[outcome].observe(seconds)
         fields = {
             "order_id": attempt.order_id,
             "session": _session_hash(attempt.session_id),

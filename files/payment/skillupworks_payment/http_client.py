@@ -54,9 +54,9 @@ class HttpClient:
         self._connect_timeout = connect_timeout
         self.read_timeout = read_timeout
         self._tls = tls
-        self._headers = {"Host": f"{host}:{port}", "User-Agent": "payment", "Accept": "*/*"}
+        self._fields = f"Host: {host}:{port}\r\nUser-Agent: payment\r\nAccept: */*\r\n"
         if credentials:
-            self._headers["Authorization"] = f"Basic {base64.b64encode(credentials.encode()).decode()}"
+            self._fields += f"Authorization: Basic {base64.b64encode(credentials.encode()).decode()}\r\n"
         self._idle: deque[socket.socket] = deque(maxlen=concurrency)
         self._threads = ThreadPoolExecutor(2 * concurrency, thread_name_prefix=f"connect-{host}")
 
@@ -69,11 +69,11 @@ class HttpClient:
         body: bytes | None = None,
     ) -> "Call":
         """Send a request, which is answered by `deadline`, in seconds of the monotonic clock, or never."""
-        fields = {**self._headers, **(headers or {})}
+        fields = self._fields + "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
         if body is not None:
-            fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        head = f"{method} {path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
-        return Call(self, method, head.encode("latin-1") + b"\r\n" + (body or b""), deadline)
+            fields += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\n{fields}\r\n"
+        return Call(self, method, head.encode("latin-1") + (body or b""), deadline)
 
     def take(self) -> socket.socket | None:
         """An idle connection that the other side has not closed."""

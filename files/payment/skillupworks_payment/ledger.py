@@ -20,17 +20,7 @@ from .schema import claims, inbox, outbox, payments
 
 KEY_LIFETIME = 24 * 3600.0  # seconds that the answer to an idempotency key is kept
 CHECKS = 8  # how often a closed payment is looked into; the index payments_open has this number too
-_BEGUN_WITH = (
-    "order_id",
-    "session_id",
-    "amount",
-    "currency",
-    "state",
-    "claim",
-    "draft",
-    "created_at",
-    "traceparent",
-)
+_BEGUN_WITH = "order_id", "session_id", "amount", "currency", "state", "claim", "draft", "created_at", "traceparent"
 _DROPPED_AT_A_TIME = 500  # claims, in one transaction
 
 

@@ -67,6 +67,8 @@ def configure(log_dir: Path | None) -> None:
         handler.setFormatter(formatter)
     logging.basicConfig(handlers=[journal], level=logging.INFO)
     logging.captureWarnings(True)
+    logging._srcfile = None  # as logging's manual says: no line tells whence it was logged, so nothing looks that up
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("pika").setLevel(logging.CRITICAL)  # the relay says in one line what pika does in ten
     logging.getLogger("alembic").setLevel(logging.WARNING)
     attempts.log.propagate = False

@@ -28,7 +28,7 @@ _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _started = time.time()
 
 attempts = Counter("payment_attempts", "Payment attempts by how they ended.", ["outcome", "reason"])
-durations = Histogram("payment_duration_seconds", "Time to answer a payment attempt.", ["outcome"], buckets=_BUCKETS)
+_durations = Histogram("payment_duration_seconds", "Time to answer a payment attempt.", ["outcome"], buckets=_BUCKETS)
 reconciled = Counter("payment_reconciled", "Payments whose outcome was found out afterwards.", ["outcome"])
 relay_elected = Gauge(
     "payment_relay_elected", "Whether a process of this host publishes the orders.", multiprocess_mode="livemax"
@@ -42,10 +42,8 @@ _call_durations = Histogram(
 _call_errors = Counter("payment_upstream_errors", "Calls to a service behind that failed.", ["upstream", "error"])
 
 # What can be expected is told from the start, as 0: a rate cannot be taken of what appears with its first value.
-for _outcome in (SUCCESS, REPEATED, OPENED, "refused", "failed"):
-    durations.labels(_outcome)
-for _upstream in ("cart", "user", "gateway"):
-    _call_durations.labels(_upstream)
+durations = {outcome: _durations.labels(outcome) for outcome in (SUCCESS, REPEATED, OPENED, "refused", "failed")}
+_calls = {upstream: _call_durations.labels(upstream) for upstream in ("cart", "user", "gateway")}
 for _outcome in ("paid", "closed", "given_back"):
     reconciled.labels(_outcome)
 attempts.labels(SUCCESS, "paid")
@@ -61,7 +59,7 @@ def upstream_call(upstream: str, began: float | None = None) -> Iterator[None]:
         _call_errors.labels(upstream, type(error).__name__).inc()
         raise
     finally:
-        _call_durations.labels(upstream).observe(time.perf_counter() - began)
+        _calls[upstream].observe(time.perf_counter() - began)
 
 
 def summary() -> Summary:

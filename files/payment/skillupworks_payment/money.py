@@ -37,6 +37,8 @@ def _minor_units(number: object, tolerance: Decimal) -> int:
         raise ValueError("must be a number")
     if not 0 <= number <= MAX_MAJOR_UNITS:  # before any arithmetic: 1e999999 has a million digits
         raise ValueError(f"must be from 0 to {MAX_MAJOR_UNITS}")
+    if isinstance(number, int):
+        return 100 * number
     nearest = Decimal(number).quantize(_HUNDREDTH, ROUND_HALF_UP)
     if nearest != number and abs(nearest - number) >= tolerance:  # the difference of 1e-999999999 underflows to 0
         raise ValueError("must have at most two decimals")

@@ -21,28 +21,29 @@ def screen(document: dict[str, Any]) -> None:
     `sku` of an item may be any number, as a barcode is one: it is compared with the cart's and goes nowhere. So
     may `razorpaySignature`, whose hex digits have a card's number in them by chance once in 250: a pattern checks it.
     """
-    values = [("", document, 1)]
-    seen = 0
-    while values:
-        path, value, depth = values.pop()
-        seen += 1
-        if isinstance(value, _CONTAINERS) and depth > DEEPEST:
+    containers: list[tuple[str, dict[str, Any] | list[Any], int]] = [("", document, 1)]
+    values = 1
+    while containers:
+        path, container, depth = containers.pop()
+        if depth > DEEPEST:
             raise invalid(path, f"{path}: must not be nested deeper than {DEEPEST} levels")
-        if seen + len(values) > MOST_VALUES:
+        values += len(container)
+        if values > MOST_VALUES:
             raise invalid(None, f"Body must not have more than {MOST_VALUES} values")
-        if isinstance(value, dict):
-            for name, inner in value.items():
+        named = isinstance(container, dict)
+        for name, value in container.items() if named else enumerate(container):
+            if named:
                 check_name(path, name)
-                values.append((f"{path}.{name}" if path else name, inner, depth + 1))
-        elif isinstance(value, list):
-            values += [(f"{path}[{index}]", inner, depth + 1) for index, inner in enumerate(value)]
-        elif isinstance(value, str):
-            if len(value) > LONGEST_STRING:
-                raise invalid(path, f"{path}: must not be longer than {LONGEST_STRING} characters")
-            if card_data.in_text(value) and not _may_be_any_number(path):
-                raise card_data_sent(path)
-        elif isinstance(value, _NUMBERS) and card_data.in_text(_plain(value)):
-            raise card_data_sent(path)
+            if isinstance(value, str):
+                if len(value) > LONGEST_STRING:
+                    where = _path(path, name)
+                    raise invalid(where, f"{where}: must not be longer than {LONGEST_STRING} characters")
+                if card_data.in_text(value) and not _may_be_any_number(_path(path, name)):
+                    raise card_data_sent(_path(path, name))
+            elif isinstance(value, _CONTAINERS):
+                containers.append((_path(path, name), value, depth + 1))
+            elif isinstance(value, _NUMBERS) and card_data.in_text(_plain(value)):
+                raise card_data_sent(_path(path, name))
 
 
 def check_name(path: str, name: str) -> None:
@@ -52,12 +53,19 @@ def check_name(path: str, name: str) -> None:
     if len(name) > LONGEST_NAME:
         raise invalid(path or None, f"Names of fields must not be longer than {LONGEST_NAME} characters")
     if card_data.is_name(name):
-        raise card_data_sent(f"{path}.{name}" if path else name)
+        raise card_data_sent(_path(path, name))
 
 
 def card_data_sent(field: str | None, subject: str | None = None) -> PaymentError:
     """400: there is card data in `field`."""
     return PaymentError(400, "card_data", f"{subject or field} {_CARD_DATA}", field=field)
+
+
+def _path(container: str, name: str | int) -> str:
+    """Of a field of an object, or of an element of a list."""
+    if isinstance(name, int):
+        return f"{container}[{name}]"
+    return f"{container}.{name}" if container else name
 
 
 def _may_be_any_number(path: str) -> bool:

@@ -185,28 +185,28 @@ class _Writer:
         threads.start("ledger", self._run)
 
     def write(self, operation: Callable[[Connection], T]) -> T:
+        """Write in this thread if nobody else writes or waits for that."""
+        try:
+            if self._writing.acquire(blocking=False):
+                try:
+                    with self._turn.taken_if_free() as taken:
+                        if taken:
+                            return self._transactions.run([operation])[0]
+                finally:
+                    self._writing.release()
+            return self._leave(operation)
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            raise LedgerUnavailable(str(getattr(error, "orig", error))) from error
+
+    def _leave(self, operation: Callable[[Connection], T]) -> T:
+        """Leave it to the writing thread."""
         result: Future[T] = Future()
-        if not self._write_at_once(operation, result):
-            self._asked.put((operation, result))
+        self._asked.put((operation, result))
         try:
             return result.result(TIMEOUT)
         except FutureTimeout as error:
             result.cancel()  # what has not begun by now never will
             raise LedgerUnavailable("it is locked") from error
-        except (SQLAlchemyError, sqlite3.Error) as error:
-            raise LedgerUnavailable(str(getattr(error, "orig", error))) from error
-
-    def _write_at_once(self, operation: Callable[[Connection], T], result: Future[T]) -> bool:
-        """Write in this thread if nobody else writes or waits for that; whether it was done."""
-        if not self._writing.acquire(blocking=False):
-            return False
-        try:
-            with self._turn.taken_if_free() as taken:
-                if taken:
-                    self._transactions.commit([(operation, result)])
-                return taken
-        finally:
-            self._writing.release()
 
     def _run(self) -> None:
         while True:
@@ -216,7 +216,24 @@ class _Writer:
                     while len(group) < _LARGEST_GROUP:
                         group.append(self._asked.get_nowait())
                 wanted = [asked for asked in group if asked[1].set_running_or_notify_cancel()]
-                self._transactions.commit(wanted)
+                self._commit(wanted)
+
+    def _commit(self, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
+        """Run the operations in one transaction, and when one of them spoils that, each in its own."""
+        if not group:
+            return
+        try:
+            results = self._transactions.run([operation for operation, _ in group])
+        except Exception as error:
+            if len(group) == 1 or isinstance(error, _FOR_ALL):
+                for _, future in group:
+                    future.set_exception(error)
+            else:
+                for asked in group:
+                    self._commit([asked])
+            return
+        for (_, future), result in zip(group, results, strict=True):
+            future.set_result(result)
 
 
 class _Transactions:
@@ -226,28 +243,19 @@ class _Transactions:
         self._engine = engine
         self._connection: Connection | None = None
 
-    def commit(self, group: list[tuple[Callable[[Connection], Any], Future[Any]]]) -> None:
-        """Run the operations in one transaction, and when one of them spoils that, each in its own."""
-        if not group:
-            return
+    def run(self, operations: list[Callable[[Connection], Any]]) -> list[Any]:
+        """What each of the operations returns, once all are committed."""
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
             driver = self._connection.info[_DRIVER]
             driver.execute("BEGIN IMMEDIATE")
-            results = [operation(self._connection) for operation, _ in group]
+            results = [operation(self._connection) for operation in operations]
             driver.execute("COMMIT")
-        except Exception as error:
+        except Exception:
             self._drop_connection()
-            if len(group) == 1 or isinstance(error, _FOR_ALL):
-                for _, future in group:
-                    future.set_exception(error)
-            else:
-                for asked in group:
-                    self.commit([asked])
-            return
-        for (_, future), result in zip(group, results, strict=True):
-            future.set_result(result)
+            raise
+        return results
 
     def _drop_connection(self) -> None:
         """Begin anew after an error, whatever state it left."""

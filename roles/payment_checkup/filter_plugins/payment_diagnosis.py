@@ -69,7 +69,7 @@ class Case:
         link = self.part("releases").get("path", "/app")
         wheels = f"--no-index --find-links {link}/wheels -r {link}/wheels/requirements.txt"
         which = wheels if self.part("releases").get("wheels") else f"-r {link}/requirements.txt"
-        pip = f"{link}/venv/bin/python -m pip install --force-reinstall --require-hashes {which}"
+        pip = f"python3.11 -m pip --python {link}/venv/bin/python install --force-reinstall --require-hashes {which}"
         return f"{pip} && systemctl restart payment.service"
 
 
