@@ -2,7 +2,7 @@
 set -euo pipefail
 shopt -s nullglob
 export SOURCE_DATE_EPOCH=315532800 # the earliest time that a zip can hold
-export UWSGI_PROFILE=pyonly         # as on a host that compiles it
+export UWSGI_PROFILE=pyonly        # as on a host that compiles it
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 
 dnf --quiet --assumeyes install python3.11 python3.11-pip python3.11-devel gcc

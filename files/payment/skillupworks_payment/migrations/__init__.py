@@ -1,8 +1,7 @@
 """The ledger's schema through the releases, by Alembic; `upgrade` brings a ledger to what this release needs.
 
 Migrations add, and remove only what the release before does without: it must be able to run on the schema of this one,
-because a rollback puts it back.
-For the same reason a ledger that a newer release has migrated is left as it is.
+because a rollback puts it back. For the same reason a ledger that a newer release has migrated is left as it is.
 """
 
 from pathlib import Path
