@@ -1,6 +1,9 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+# Ansible is some thousand modules, compiled at their first use: kept here, whatever the environment says of that.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
+unexport PYTHONDONTWRITEBYTECODE
 INVENTORY ?= inventories/demo
 TESTBED := ansible-playbook --inventory inventories/demo
 

@@ -1,20 +1,48 @@
 #!/bin/bash
 # Installs what the project needs on this machine, and says what it does.
 #   setup.sh controller   .venv: Ansible, Molecule and the linters, from requirements.txt
-#   setup.sh app          .venv-app: the app's own requirements and its tests'; RabbitMQ, PostgreSQL and promtool for them
+#   setup.sh app          .venv-app: the app's own requirements and its tests'
+#   setup.sh services     RabbitMQ, PostgreSQL and promtool, for the app's tests
 #   setup.sh testbed      podman, and what the test hosts' image is built with
 #   setup.sh browser      Chromium, to look at the page of verify.yml
 # What is there already is left alone, so a second run takes no time.
 set -euo pipefail
 PATH+=:/usr/sbin:/sbin # where Debian has rabbitmqctl and runc, and an ordinary user does not look
-cd "$(dirname "$(readlink -f "$0")")/.."
+cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.."
 
 say() { echo "setup: $*" >&2; }
 fail() { say "$*" && exit 1; }
-policy=/usr/sbin/policy-rc.d
 as_root=()
+lock_patience=${LOCK_PATIENCE:-600} # seconds that another run of the package manager is waited for
 
 have() { type -P "$1" >/dev/null; }
+
+# package_manager NAME COMMAND...: run it. A fresh machine updates itself for its first minutes: where another run of the
+# package manager holds its lock, that is waited for. Neither apt's wait nor dnf's covers all locks and ends by itself.
+package_manager() {
+    local said status holder waited_for="" deadline=$((SECONDS + lock_patience)) name=$1
+    shift
+    while true; do
+        said=$("${as_root[@]}" env LC_ALL=C DEBIAN_FRONTEND=noninteractive "$@" 2>&1 >/dev/null) && status=0 || status=$?
+        holder=$(sed -nE 's/.*(held by process|already locked by|running as pid) ([0-9]+( \([^)]*\))?).*/process \2/p' <<<"$said")
+        [[ -n $holder || ! $said =~ "Could not get lock"|"create transaction lock" ]] || holder="another process"
+        if ((status == 0)) || [[ -z $holder ]]; then
+            [[ -z $said ]] || echo "$said" >&2
+            return "$status"
+        fi
+        ((SECONDS < deadline)) ||
+            fail "$holder has held the lock of $name for $lock_patience seconds: let it end, or end it, then run this again."
+        [[ $holder == "$waited_for" ]] || say "waiting for $holder, which holds the lock of $name"
+        waited_for=$holder
+        sleep 2
+    done
+}
+
+# A server that a package brings is for the tests alone: Debian's policy-rc.d keeps it from starting here. It is there for
+# this installation only, and not while another one is waited for.
+apt_install='policy=/usr/sbin/policy-rc.d
+    [ -e $policy ] || { trap "rm --force $policy" EXIT; printf "#!/bin/sh\nexit 101\n" >$policy; chmod 755 $policy; }
+    apt-get -qq install --yes --no-install-recommends "$@"'
 
 # install_packages "APT PACKAGES" "DNF PACKAGES"
 install_packages() {
@@ -27,17 +55,11 @@ install_packages() {
     fi
     if have apt-get; then
         say "installing $1"
-        "${as_root[@]}" apt-get -qq update || say "the package lists could not be updated; trying with those at hand"
-        # A server that a package brings is for the tests alone: Debian's policy-rc.d keeps it from starting here.
-        [[ -e $policy ]] || {
-            printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" install -m 755 /dev/stdin "$policy"
-            trap '"${as_root[@]}" rm --force "$policy"' EXIT
-        }
-        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends "${apt[@]}" \
-            >/dev/null || fail "could not install $1."
+        package_manager apt apt-get -qq update || say "the package lists could not be updated; trying with those at hand"
+        package_manager apt sh -c "$apt_install" sh "${apt[@]}" || fail "could not install $1."
     elif have dnf; then
         say "installing $2"
-        "${as_root[@]}" dnf --quiet --assumeyes install "${dnf[@]}" >/dev/null ||
+        package_manager dnf dnf --quiet --assumeyes --setopt=exit_on_lock=true install "${dnf[@]}" ||
             fail "could not install $2: enable a repository that has it (EPEL, or RabbitMQ's own), or install it by hand."
     else
         fail "this machine has neither apt-get nor dnf: install what Debian calls $1."
@@ -85,11 +107,13 @@ for part in "$@"; do
     app)
         { have gcc && have_headers; } || install_packages "gcc libc6-dev python3-dev" "gcc python3.11-devel"
         have_headers || fail "$(python) lacks its header files: install them, or name another Python in PYTHON."
+        venv .venv-app files/payment/requirements.txt tests/app/requirements.txt
+        ;;
+    services)
         have rabbitmqctl || install_packages rabbitmq-server rabbitmq-server
         # promtool: for dnf it is in EPEL.
         have promtool || install_packages prometheus golang-github-prometheus
         have_postgresql || install_packages postgresql postgresql-server
-        venv .venv-app files/payment/requirements.txt tests/app/requirements.txt
         ;;
     testbed)
         have curl || install_packages curl curl
