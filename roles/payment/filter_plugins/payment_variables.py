@@ -56,6 +56,14 @@ def options_of(roles: Path) -> dict[str, dict]:
     return {name: option for spec in specs for name, option in spec["argument_specs"]["main"]["options"].items()}
 
 
+def plain(value: object) -> object:
+    """Return a list or mapping of Ansible's as Python's own. The validator copies it, and a copy of Ansible's has all
+    that it is templated with in it, which takes a second."""
+    if isinstance(value, Mapping):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list) else value
+
+
 @functools.cache  # hosts have most names in common
 def unknown_name(name: str, known: tuple[str, ...], prefixes: tuple[str, ...]) -> str | None:
     """Say that no role has the variable `name`, and which one may be meant; None for what is not ours."""
@@ -115,7 +123,7 @@ def problems_of(variables: Mapping, options: dict[str, dict], prefixes: tuple[st
     for name in variables:
         if name in options:
             try:
-                problem = problem_of(name, variables[name], options[name])
+                problem = problem_of(name, plain(variables[name]), options[name])
             except (AnsibleError, UndefinedError):  # it is made of a role's default, which only the play knows
                 continue
         else:
