@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import results
+import yaml
 
 from conftest import ROOT, run_site_in
 from wrong_inventories import WRONG
@@ -19,29 +20,28 @@ ADDRESSES = {
     "<RABBITMQ-SERVER-IP>": "192.0.2.14",
     "<FRONTEND-SERVER-IP>": "192.0.2.15",
 }
+RELEASE = {"<BUCKET>": "releases", "<SHA-256>": "5d" * 32}
 
 
-def fill_in(folder):
-    """Make `folder` the shipped staging inventory as an operator fills it in: addresses and a password."""
-    shutil.copytree(ROOT / "inventories/staging", folder)
-    hosts = folder / "hosts.yml"
-    text = hosts.read_text()
-    for placeholder, address in ADDRESSES.items():
-        text = text.replace(placeholder, address)
-    hosts.write_text(text)
+def fill_in(folder, shipped="staging"):
+    """Make `folder` a shipped inventory as an operator fills it in: addresses, the release and a password."""
+    shutil.copytree(ROOT / "inventories" / shipped, folder)
+    for file, values in {"hosts.yml": ADDRESSES, "group_vars/all/main.yml": RELEASE}.items():
+        for placeholder, value in values.items():
+            edit(folder / file, placeholder, value)
     (folder / "group_vars/all/vault.yml").write_text("payment_amqp_password: correct-horse\n")
     return folder
-
-
-@pytest.fixture
-def inventory(tmp_path):
-    return fill_in(tmp_path / "fleet")
 
 
 def edit(path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def inventory(tmp_path):
+    return fill_in(tmp_path / "fleet")
 
 
 def test_filling_in_the_addresses_is_enough(inventory, run_site):
@@ -64,21 +64,44 @@ def test_all_neighbours_on_localhost(inventory, run_site, tmp_path):
 
 @pytest.fixture(scope="session")
 def refusal(request, tmp_path_factory):
-    """Return a function: Wrong -> (its inventory's folder, Run). They begin at once, some at a time."""
+    """Return a function: Wrong -> (its inventory's folder, Run). They begin at once, some at a time.
+
+    All that is wrong is told at once, so inventories that differ in other settings share a run. What its run does not
+    tell of has one of its own: other checks ended that one before.
+    """
     wanted = [item.callspec.params["wrong"] for item in request.session.items if "refusal" in item.fixturenames]
 
-    def run(wrong):
+    def run(wrongs):
         folder = tmp_path_factory.mktemp("wrong")
         inventory = fill_in(folder / "fleet")
         hosts = inventory / "hosts.yml"
-        edit(hosts, *wrong.hosts)
+        edit(hosts, *wrongs[0].hosts)
         hosts.write_text(re.sub(r"^    :\n.*\n", "", hosts.read_text(), flags=re.MULTILINE))  # a host without a name
-        (inventory / "group_vars/all/wrong.yml").write_text(wrong.setting + "\n")
-        return inventory, run_site_in(folder, inventory, *wrong.arguments)
+        settings = {name: value for wrong in wrongs for name, value in wrong.settings().items()}
+        (inventory / "group_vars/all/wrong.yml").write_text(yaml.safe_dump(settings))
+        return inventory, run_site_in(folder, inventory, *wrongs[0].arguments)
+
+    def run_of(wrong, shared):
+        inventory, seen = shared.result()
+        told = wrong.said.replace("{inventory}", str(inventory)) in seen.output
+        return (inventory, seen) if told else run([wrong])
 
     with ThreadPoolExecutor(max_workers=3) as executor:
-        runs = {wrong: executor.submit(run, wrong) for wrong in wanted}
+        shared = [(batch, executor.submit(run, batch)) for batch in batches(wanted)]
+        runs = {wrong: executor.submit(run_of, wrong, future) for batch, future in shared for wrong in batch}
         yield lambda wrong: runs[wrong].result()
+
+
+def batches(wrongs):
+    """Put those together that differ in settings alone, each in other ones."""
+    found = [[wrong] for wrong in wrongs if not wrong.setting]
+    settings = []
+    for wrong in wrongs:
+        if wrong.setting:
+            free = (each for each in settings if not any(wrong.settings().keys() & other.settings() for other in each))
+            batch = next(free, None)
+            batch.append(wrong) if batch else settings.append([wrong])
+    return settings + found
 
 
 @pytest.fixture(scope="session")
@@ -216,10 +239,7 @@ def test_a_shared_ledger(inventory, run_site):
 
 def test_production_with_the_keys_of_razorpay(tmp_path, run_site):
     """The shipped inventory, filled in, as the vault's example says."""
-    folder = tmp_path / "production"
-    shutil.copytree(ROOT / "inventories/production", folder)
-    for placeholder, address in ADDRESSES.items():
-        edit(folder / "hosts.yml", placeholder, address)
+    folder = fill_in(tmp_path / "production", "production")
     vault = folder / "group_vars/all/vault.yml"
     shutil.copy(ROOT / "inventories/vault.example.yml", vault)
     edit(vault, "<PASSWORD-OF-RABBITMQ-USER-skillupworks>", "correct-horse")
@@ -238,6 +258,27 @@ def test_a_shipped_inventory_is_refused_until_it_is_filled_in(run_site, name):
     assert run.code != 0
     assert not run.touched_a_host
     assert "payment-1: ansible_host is still the placeholder <PAYMENT-SERVER-IP>" in run.output
+
+
+@pytest.mark.parametrize("name", ["production", "staging"])
+def test_a_shipped_inventory_names_s3_as_where_releases_come_from(tmp_path, run_site, name):
+    """Until the bucket is filled in it is refused by name; the app of the checkout is one line."""
+    folder = fill_in(tmp_path / name, name)
+    settings = folder / "group_vars/all/main.yml"
+    vault = {"payment_amqp_password": "correct-horse", "payment_razorpay_key_id": "rzp_live_1DP5mmOlF5G5ag"}
+    vault |= {"payment_razorpay_key_secret": "staple-battery", "payment_razorpay_webhook_secret": "staple-horse"}
+    (folder / "group_vars/all/vault.yml").write_text(json.dumps(vault))
+    edit(settings, "s3://releases/", "s3://<BUCKET>/")
+    run = run_site(folder)
+    assert run.code != 0
+    assert not run.touched_a_host
+    assert f"{settings}: payment_artifact_url still has the placeholder <BUCKET>" in run.output
+
+    lines = settings.read_text().splitlines()
+    release = lines.index('payment_version: "1.0.0"')
+    assert lines[release - 1].startswith("payment_artifact_url: ")
+    settings.write_text("\n".join([*lines[: release - 1], "payment_artifact_url: bundled"]))
+    assert run_site(folder).touched_a_host
 
 
 def test_the_vaults_example_cannot_be_used_by_mistake(inventory, run_site):

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import yaml
+
 
 class Wrong(NamedTuple):
     """One wrong inventory: what it says, `{inventory}` being its folder, and where it differs from a good one."""
@@ -10,6 +12,9 @@ class Wrong(NamedTuple):
     hosts: tuple[str, str] = ("", "")  # what hosts.yml has, and what in its place
     setting: str = ""  # YAML for group_vars
     arguments: tuple[str, ...] = ()
+
+    def settings(self) -> dict[str, object]:
+        return yaml.safe_load(self.setting) or {}
 
     def __str__(self) -> str:
         return self.setting or " ".join(self.arguments) or " -> ".join(self.hosts)
@@ -118,9 +123,16 @@ SETTINGS = [
     ),
     ("payment_trusted_proxies: [10.0.0.1/8]", "payment_trusted_proxies: 10.0.0.1/8 has host bits set. Write the"),
     ("payment_artifact_url: http://192.0.2.1/a.zip", "Write s3://bucket/key, an https:// URL, or bundled"),
-    ("payment_artifact_url: s3://<BUCKET>/a.zip", "Write s3://bucket/key, an https:// URL, or bundled"),
+    ("payment_artifact_url: s3://<BUCKET>/a.zip", "payment_artifact_url still has the placeholder <BUCKET>. Write"),
+    (
+        "payment_artifact_sha256s: {1.0.0: <SHA-256>}",
+        "payment_artifact_sha256s still has the placeholder <SHA-256> for version 1.0.0. Write the SHA-256 that",
+    ),
     ("payment_artifact_url: s3://releases", "Write s3://bucket/key, an https:// URL, or bundled"),
-    ("payment_artifact_url: https://192.0.2.1/a.zip", "payment_version is not set to the artifact's version"),
+    (
+        "{payment_artifact_url: https://192.0.2.1/a.zip, payment_version: ''}",
+        "payment_version is not set to the artifact's version",
+    ),
     (
         "{payment_artifact_url: s3://releases/a.zip, payment_version: 1.2.0}",
         "payment_artifact_sha256s has no SHA-256 for version 1.2.0. Add the line that make publish printed:",

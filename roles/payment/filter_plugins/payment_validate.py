@@ -21,6 +21,7 @@ SANDBOX = re.compile(
     r"sandbox://((approve|decline|timeout)/?(\?delay_ms=[0-9]{1,5})?|[A-Za-z0-9._-]{1,253}:[0-9]{1,5}/?)"
 )
 GATEWAY_HOST = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
+PLACEHOLDER = re.compile(r"<[A-Z0-9-]+>")  # what the shipped inventories have where a value is to be written
 POSTGRESQL = re.compile(r"postgresql://[^\s:@/?#]+@[^\s@/?#]+/[^\s@/?#]+(\?[^\s#]*)?")
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
 PUBLISHED_PASSWORDS = {"skillupworks@123", "Admin@123"}  # printed in the install guide, so known to everyone
@@ -173,7 +174,12 @@ def artifact_problems(settings: dict) -> list[str]:
     if url == "bundled":
         return []
     problems = []
-    if not re.fullmatch(r"https://[^\s<>]+|s3://[a-z0-9][a-z0-9.-]+[a-z0-9]/[^\s<>]+", url):
+    if placeholder := PLACEHOLDER.search(url):
+        problems.append(
+            f"payment_artifact_url still has the placeholder {placeholder[0]}. Write the bucket that make publish "
+            "uploads releases to, or bundled, for the app of this checkout."
+        )
+    elif not re.fullmatch(r"https://[^\s<>]+|s3://[a-z0-9][a-z0-9.-]+[a-z0-9]/[^\s<>]+", url):
         problems.append(f"payment_artifact_url is {url!r}. Write s3://bucket/key, an https:// URL, or bundled.")
     endpoint = str(settings["payment_s3_endpoint"])
     if endpoint and not re.fullmatch(r"https://[^\s<>]+", endpoint):
@@ -189,6 +195,11 @@ def artifact_problems(settings: dict) -> list[str]:
         problems.append(
             f"payment_artifact_sha256s has no SHA-256 for version {version}. Add the line that make publish printed: "
             f'"{version}": and the 64 digits, the version in quotes.'
+        )
+    elif PLACEHOLDER.fullmatch(sha256):
+        problems.append(
+            f"payment_artifact_sha256s still has the placeholder {sha256} for version {version}. Write the SHA-256 that"
+            " make publish printed."
         )
     elif not re.fullmatch(r"[0-9a-f]{64}", sha256):
         problems.append(f"payment_artifact_sha256 is {sha256!r}, which is no SHA-256 (64 digits; sha256sum prints it).")
