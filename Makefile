@@ -5,35 +5,46 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 unexport PYTHONDONTWRITEBYTECODE
 INVENTORY ?= inventories/demo
-TESTBED := ansible-playbook --inventory inventories/demo
+# The test bed's S3 takes any credentials, and has a certificate of its own.
+TESTBED := AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_CA_BUNDLE=$(CURDIR)/.cache/testbed/s3-demo.pem \
+    ansible-playbook --inventory inventories/demo
 
 help: ## List these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: .setup-controller .setup-testbed ## From nothing to a paid order, on containers of this machine
-	@testbed/image.sh >/dev/null
-	@$(TESTBED) testbed/create.yml testbed/prepare.yml playbooks/site.yml playbooks/verify.yml testbed/demo.yml
+demo: ## From nothing to a paid order, on containers of this machine
+	@$(MAKE) --no-print-directory --jobs=4 .demo-hosts .wheels
+	@$(TESTBED) testbed/publish.yml playbooks/site.yml playbooks/verify.yml testbed/demo.yml
 	@cat .cache/testbed/demo.txt
+
+.demo-hosts: .setup-controller .s3-image
+	@$(TESTBED) testbed/create.yml testbed/prepare.yml
 
 demo-down: .setup-controller ## Remove all that the demo started
 	@$(TESTBED) testbed/destroy.yml
 
-test: .setup-controller .setup-testbed .setup-app ## Run every test: lint, app, Molecule scenarios
-	@scripts/test.py lint app roles
+check: ## Before each commit: lint, unit and project tests, without containers, broker or database
+	@$(MAKE) --no-print-directory --jobs=2 .setup-controller .setup-app
+	@scripts/test.py lint unit project
+
+test: ## Run every test: lint, project, app, Molecule scenarios
+	@$(MAKE) --no-print-directory --jobs=2 .setup-controller .setup-rest
+	@scripts/test.py lint project app roles
 
 lint: .setup-controller ## Check the style of playbooks, YAML and Python
 	@scripts/test.py lint
 
-test-app: .setup-controller .setup-app ## Test the app alone, with a RabbitMQ of its own
-	@scripts/test.py app
+ONLY := $(if $(TEST),--only="$(TEST)")
+test-app: .setup-controller .setup-app .setup-services ## Test the app alone, with a RabbitMQ of its own, or TEST=<part of a name>
+	@scripts/test.py $(ONLY) app
 
-soak: .setup-controller .setup-app ## The app's fault scenarios in random order, for SOAK_MINUTES=10
+test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or SCENARIO=shop, or of that TEST=test_rollback
+	@scripts/test.py $(ONLY) $(or $(SCENARIO),roles)
+
+soak: .setup-controller .setup-app .setup-services ## The app's fault scenarios in random order, for SOAK_MINUTES=10
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),10) .venv-app/bin/pytest -s tests/app/test_exactly_once.py
 
-test-roles: .setup-controller .setup-testbed ## Run the Molecule scenarios, or one: SCENARIO=default
-	@scripts/test.py roles $(SCENARIO)
-
-bench: .setup-controller .setup-app ## Measure payments beside PEER=<folder of a WSGI app payment:app>; LONG=1 takes longer
+bench: .setup-controller .setup-app .setup-services ## Measure payments beside PEER=<folder of a WSGI app payment:app>; LONG=1 takes longer
 	@.venv-app/bin/python bench/compare.py $(if $(PEER),--peer $(PEER)) $(if $(LONG),--rounds 5 --seconds 5)
 	@$(if $(LONG),.venv-app/bin/python bench/growth.py)
 
@@ -79,8 +90,22 @@ clean: ## Remove all that demo and tests made: hosts, networks, images, environm
 	    testbed/podman images --quiet --filter reference='localhost/skillupworks-payment/*' | sort -u | xargs -r testbed/podman rmi --force; }
 	rm -rf .venv .venv-app .cache dist results
 
-SETUPS := .setup-controller .setup-app .setup-testbed
+# Parts of the commands above. They run side by side where one does not need the other.
+SETUPS := .setup-controller .setup-app .setup-services .setup-testbed
 $(SETUPS): .setup-%:
 	@scripts/setup.sh $*
 
-.PHONY: help demo demo-down test lint test-app test-roles soak bench bench-provision verify verify-deep diagnose restart status logs queue bundle publish lock clean $(SETUPS)
+# One after the other, as all of it needs the package manager; the image meanwhile.
+.setup-rest: .setup-testbed
+	@testbed/image.sh >/dev/null & scripts/setup.sh services app && wait $$!
+
+.image: .setup-testbed
+	@testbed/image.sh >/dev/null
+
+.s3-image: .image
+	@testbed/image.sh s3 >/dev/null
+
+.wheels: .image
+	@scripts/wheels/build.sh >/dev/null
+
+.PHONY: help demo demo-down check test lint test-app test-roles soak bench bench-provision verify verify-deep diagnose restart status logs queue bundle publish lock clean $(SETUPS) .setup-rest .image .s3-image .wheels .demo-hosts

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Run the tests by stage:  test.py lint app roles [SCENARIO ...]
+"""Run the tests by stage:  test.py [--only EXPRESSION] lint unit project app roles SCENARIO ...
 
-A stage's checks are what its own runner counts. The last line sums them up, and the exit code is 0 only when all
-stages passed and every stage did test something. Reports lie in results/, one JUnit file a stage. Scenarios run two at
-a time, as each has hosts of its own; what one says is shown when it ends.
+A stage's checks are what its own runner counts. The last lines sum them up and name what failed, and the exit code is 0
+only when all stages passed and every stage did test something. Reports lie in results/, one JUnit file a stage.
+
+Stages run side by side, in the order in which they are started: the cheap ones first, then those that take longest, so
+that all lanes end at about the same time. What one says is shown when it ends, unless it is the only one.
 """
 
+import argparse
 import os
 import subprocess
 import sys
@@ -17,14 +20,30 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "results"
-LANES = 2
-FIRST = ("default", "shop", "security", "diagnose", "upgrade", "broken_release")
 LINTERS = {
     "yamllint": ["yamllint", "--strict", "."],
     "ansible-lint": ["ansible-lint", "-q"],
     "ruff check": ["ruff", "check", "--quiet", "."],
     "ruff format": ["ruff", "format", "--check", "--quiet", "."],
 }
+PYTEST = {
+    "unit": [".venv-app/bin/pytest", "-m", "unit", "tests/app"],
+    "project": ["pytest", "tests/project"],
+    "app": [".venv-app/bin/pytest", "--numprocesses=2", "--dist=loadfile", "tests/app"],
+}
+# Those that take longest, in this order.
+LONGEST = ("app", "security", "shop", "default", "diagnose", "offline", "upgrade", "adopt")
+# What stages wait for is mostly each other's containers and processes, so there is room for one more than there are
+# processors; each takes up to 3 GiB, and some 35 of the kernel's instances of inotify for its containers.
+GIB_EACH, INOTIFY_EACH = 3, 35
+
+
+class Stage(NamedTuple):
+    """What is run under one name; `report` is the JUnit file that its runner writes, if it does."""
+
+    name: str
+    command: list[str]
+    report: Path | None = None
 
 
 class Result(NamedTuple):
@@ -36,28 +55,61 @@ class Result(NamedTuple):
     seconds: float
 
 
-def run(stage: str, command: list[str], report: Path | None = None, aside: bool = False) -> Result:
-    """Run one command, and count the tests in its JUnit report, or the command itself where it writes none.
+def stages(names: list[str]) -> list[Stage]:
+    """Return the named stages, in the order in which they begin."""
+    found = []
+    for name in names:
+        if name == "lint":
+            found += [Stage(linter, command) for linter, command in LINTERS.items()]
+        elif name in PYTEST:
+            found.append(Stage(name, PYTEST[name], RESULTS / f"{name}.xml"))
+        elif name == "roles":  # the scenario `project` is the stage of that name
+            found += [scenario(path.parent.name) for path in ROOT.glob("molecule/*/molecule.yml")]
+        else:
+            found.append(scenario(name))
+    if "project" in names:
+        found = [each for each in found if each.name != "molecule project"]
+    return sorted(found, key=order)
 
-    What a command says that runs `aside` another one is shown at its end.
-    """
-    headline = f"\n=== {stage}: {' '.join(command)}"
+
+def scenario(name: str) -> Stage:
+    command = ["molecule", "test", "--scenario-name", name]
+    return Stage(f"molecule {name}", command, RESULTS / f"molecule-{name}.xml")
+
+
+def order(stage: Stage) -> tuple[int, str]:
+    name = stage.name.removeprefix("molecule ")
+    if stage.name in LINTERS or name in ("unit", "project"):
+        return -1, name
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST), name
+
+
+def lanes() -> int:
+    """Return how many stages this machine carries at once."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    inotify = int(Path("/proc/sys/fs/inotify/max_user_instances").read_text())
+    return max(1, min((os.cpu_count() or 1) + 1, int(memory / GIB_EACH), inotify // INOTIFY_EACH))
+
+
+def run(stage: Stage, only: str | None, alone: bool) -> Result:
+    """Run one stage, and count the tests in its report, or the command itself where it writes none."""
+    headline = f"\n=== {stage.name}: {' '.join(stage.command)}"
     print(headline, flush=True)
     environment = os.environ | {"PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
-    if report:
-        report.unlink(missing_ok=True)
-        environment["PYTEST_ADDOPTS"] = f"--junitxml={report}"
+    if stage.report:
+        stage.report.unlink(missing_ok=True)
+        environment["PYTEST_ADDOPTS"] = f"--junitxml={stage.report}" + (f" -k '{only}'" if only else "")
     started = time.monotonic()
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if aside else {}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, **output)
+    output = {} if alone else {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    ended = subprocess.run(stage.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, **output)
     succeeded = ended.returncode == 0
-    if aside:
+    if not alone:
         sys.stdout.buffer.write(f"{headline}\n".encode() + ended.stdout)
         sys.stdout.flush()
-    passed, failures = read(report) if report else (int(succeeded), [])
+    passed, failures = read(stage.report) if stage.report else (int(succeeded), [])
     if not failures and not (succeeded and passed):
-        failures = [f"{' '.join(command)} ended with exit code {ended.returncode}"]
-    return Result(stage, passed, failures, time.monotonic() - started)
+        failures = [f"{' '.join(stage.command)} ended with exit code {ended.returncode}"]
+    return Result(stage.name, passed, failures, time.monotonic() - started)
 
 
 def read(report: Path) -> tuple[int, list[str]]:
@@ -70,44 +122,16 @@ def read(report: Path) -> tuple[int, list[str]]:
     return passed, failures
 
 
-def stages(names: list[str]) -> list[Result]:
-    """Run the named stages in their order."""
-    results = []
-    for name in names:
-        if name == "lint":
-            results += [run(linter, command) for linter, command in LINTERS.items()]
-        elif name == "app":
-            command = [".venv-app/bin/pytest", "--numprocesses=2", "--dist=loadfile", "tests/app"]
-            results.append(run("app", command, RESULTS / "app.xml"))
-        elif name == "roles":
-            first, *others = sorted((path.parent.name for path in ROOT.glob("molecule/*/molecule.yml")), key=order)
-            results.append(scenario(first))
-            with ThreadPoolExecutor(LANES) as lanes:
-                results += lanes.map(lambda name: scenario(name, aside=True), others)
-        else:
-            results.append(scenario(name))
-    return results
-
-
-def order(scenario: str) -> tuple[int, str]:
-    """The default scenario comes first and alone: it makes what the others share, such as the image of their hosts.
-    Then those that take longest, so that both lanes end at about the same time.
-    """
-    return FIRST.index(scenario) if scenario in FIRST else len(FIRST), scenario
-
-
-def scenario(name: str, aside: bool = False) -> Result:
-    """Run one Molecule scenario."""
-    command = ["molecule", "test", "--scenario-name", name]
-    return run(f"molecule {name}", command, RESULTS / f"molecule-{name}.xml", aside)
-
-
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="STAGE")
+    parser.add_argument("--only", help="run the tests alone that match, as pytest's -k does")
+    arguments = parser.parse_args()
+
     RESULTS.mkdir(exist_ok=True)
-    names = sys.argv[1:]
-    if "roles" in names and names[-1] != "roles":
-        names.remove("roles")
-    results = stages(names)
+    wanted = stages(arguments.names)
+    with ThreadPoolExecutor(lanes()) as executor:
+        results = list(executor.map(lambda stage: run(stage, arguments.only, len(wanted) == 1), wanted))
 
     failures = [f"{result.stage}: {failure}" for result in results for failure in result.failures]
     print(f"\n{'stage':<30} {'passed':>7} {'failed':>7} {'seconds':>8}")

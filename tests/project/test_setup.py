@@ -13,6 +13,7 @@ APT_DPKG = ("E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by pr
 APT_UNNAMED = ("E: Could not get lock /var/lib/dpkg/lock - open (11: Resource temporarily unavailable)", 100)
 DNF_METADATA = ("metadata already locked by 4711\n  The application with PID 4711 is: dnf", 200)
 DNF_RPM = ("RPM: error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)", 1)
+NAME = "the package manager"
 FAKE = """\
 #!/bin/sh
 echo "$0 $*" >> {log}
@@ -34,7 +35,7 @@ def install(tmp_path):
         program.chmod(0o755)
         command = 'manager=("$@"); set --; source scripts/setup.sh; package_manager "${manager[@]}"'
         return subprocess.run(
-            ["bash", "-c", command, "bash", "the package manager", manager, "install", "podman"],
+            ["bash", "-c", command, "bash", NAME, manager, "install", "podman"],
             cwd=ROOT,
             env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}", "LOCK_PATIENCE": str(patience)},
             capture_output=True,
@@ -56,13 +57,13 @@ def install(tmp_path):
 )
 def test_a_lock_is_waited_for(install, manager, lock, holder):
     done = install(manager, *lock, times=1)
-    assert (done.returncode, done.stderr) == (0, f"setup: waiting for {holder}, which holds the lock of the package manager\n")
+    assert (done.returncode, done.stderr) == (0, f"setup: waiting for {holder}, which holds the lock of {NAME}\n")
 
 
 def test_a_lock_that_stays_is_given_up_naming_its_holder(install):
     done = install("apt-get", *APT_DPKG, times=99, patience=1)
     assert done.returncode == 1
-    assert "process 4711 (unattended-upgr) has held the lock of the package manager for 1 seconds: let it end" in done.stderr
+    assert f"process 4711 (unattended-upgr) has held the lock of {NAME} for 1 seconds: let it end" in done.stderr
 
 
 def test_another_failure_is_told_at_once(install):
