@@ -26,6 +26,7 @@ APP = ROOT / "files" / "payment"
 # Hosts of their own, beside those of demo and tests.
 NAME = os.environ.setdefault("MOLECULE_SCENARIO_NAME", "bench")
 SUBNET = os.environ.setdefault("TESTBED_SUBNET", "10.84.9")
+os.environ.setdefault("TESTBED_S3", "false")  # the app of this checkout, as the guide's commands have it
 UWSGI = re.compile(r"^uwsgi==(\S+).*?(?=^\S)", re.MULTILINE | re.DOTALL)
 TEN, ONE_AND_NEIGHBOURS = 10, 5
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")

@@ -2,16 +2,18 @@
 # Uploads what `make bundle` packed to S3, and prints what the inventory needs. Credentials: the AWS environment's.
 #   VERSION=1.2.0   the version to publish
 #   BUCKET=releases where to, or with a folder: releases/payment
+#   DIST=dist       where it was packed to
 #   S3_ENDPOINT=, S3_REGION=   of an S3-compatible store; those of AWS where they are empty
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 fail() { echo "publish: $*" >&2 && exit 1; }
 
 [[ -n ${VERSION:-} && -n ${BUCKET:-} ]] || fail "say which version, and where to: make publish VERSION=1.2.0 BUCKET=releases"
-zips=(dist/skillupworks-payment-"$VERSION"-????????????.zip)
+dist=${DIST:-dist}
+zips=("$dist"/skillupworks-payment-"$VERSION"-????????????.zip)
 zip=${zips[0]}
-[[ -f $zip ]] || fail "dist/ has no version $VERSION: make bundle VERSION=$VERSION WHEELS=1"
-(cd dist && sha256sum --check --status "${zip##*/}.sha256") || fail "$zip is not what was bundled: bundle it again."
+[[ -f $zip ]] || fail "$dist/ has no version $VERSION: make bundle VERSION=$VERSION WHEELS=1"
+(cd "$dist" && sha256sum --check --status "${zip##*/}.sha256") || fail "$zip is not what was bundled: bundle it again."
 
 read -r sha256 _ <"$zip.sha256"
 name=skillupworks-payment-$VERSION.zip # its hash is in the inventory, so it is not in its name

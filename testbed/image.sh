@@ -1,23 +1,24 @@
 #!/bin/bash
-# Prints the reference of an image for test hosts, and builds it first where there is none. Progress: standard error.
+# Prints the reference of an image of the test bed, and builds it first where there is none. Progress: standard error.
+#   image.sh       for test hosts
+#   image.sh s3    for its S3
 #
 # EL9_IMAGE   the base to use: an EL9 image with systemd, or "standin" for the stand-in that is built here.
 #             Empty: the image below if its registry answers, else the stand-in.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")"
+. ./common.bash
 
+kind=${1:-testhost}
 default_base=quay.io/almalinuxorg/9-init:9
 answer_within=3 # seconds, for a registry
 pull_within=600 # seconds, for an image
-prefix=localhost/skillupworks-payment
 
 as_root=()
 ((EUID == 0)) || as_root=(sudo -n)
 
 say() { echo "test host image: $*" >&2; }
-fail() { say "$*" && exit 1; }
-present() { ./podman image exists "$1"; }
-hash_of() { sha256sum | cut --characters=1-12; }
+found() { [[ $kind != testhost ]] || say "$*"; } # said once: another kind begins with this one
 
 # Asked by hand first: podman tries for minutes to reach a registry that does not answer.
 pull() {
@@ -25,14 +26,6 @@ pull() {
         curl --silent --output /dev/null --max-time "$answer_within" "https://${1%%/*}/v2/" || return
     fi
     timeout "$pull_within" ./podman pull --quiet "$1" >/dev/null 2>&1
-}
-
-# An image that a container still uses stays as well.
-remove_all_but() {
-    local image
-    for image in $(./podman images --filter "reference=${1%:*}" --format '{{.Repository}}:{{.Tag}}'); do
-        [[ $image == "$1" ]] || ./podman rmi "$image" >/dev/null 2>&1 || :
-    done
 }
 
 clean_up() {
@@ -59,18 +52,20 @@ build_standin() {
     remove_all_but "$1"
 }
 
-build_testhost() {
+# build IMAGE BASE FOLDER [OPTION...]: from the Containerfile in that folder.
+build() {
     local log
-    log=$(mktemp --suffix=-testhost.log)
-    if ! ./podman build --layers=false --build-arg "BASE=$1" --tag "$2" --file Containerfile . >"$log" 2>&1; then
+    log=$(mktemp --suffix=-image.log)
+    if ! ./podman build --layers=false --build-arg "BASE=$2" --tag "$1" "${@:4}" --file "$3/Containerfile" "$3" >"$log" 2>&1; then
         tail --lines=20 "$log" >&2
-        fail "it could not be built on $1, see $log"
+        fail "$1 could not be built on $2, see $log"
     fi
     rm "$log"
-    remove_all_but "$2"
+    remove_all_but "$1"
 }
 
-main() {
+# Prints the image of the test hosts.
+testhost() {
     local standin base description image
     standin=$prefix/el9-standin:$(find standin -type f ! -name README.md -exec sha256sum {} + | sort | hash_of)
     base=${EL9_IMAGE:-$default_base}
@@ -80,7 +75,7 @@ main() {
         base=$standin
     elif ! present "$base" && ! pull "$base"; then
         [[ -z ${EL9_IMAGE:-} ]] || fail "EL9_IMAGE=$EL9_IMAGE is not here and cannot be pulled."
-        say "$base is out of reach"
+        found "$base is out of reach"
         base=$standin
     fi
     if [[ $base == "$standin" ]]; then
@@ -95,15 +90,29 @@ main() {
 
     image=$prefix/testhost:$({ ./podman image inspect --format '{{.Id}}' "$base" && cat Containerfile; } | hash_of)
     if present "$image"; then
-        say "$description, cached"
+        found "$description, cached"
     else
         say "$description, with what every test host has to be added"
-        build_testhost "$base" "$image"
+        build "$image" "$base" .
     fi
     echo "$image"
 }
 
-# One build at a time. What main starts does not inherit the lock: it could outlive this script.
-exec 9<image.sh
-flock 9
-main 9<&-
+# Prints the image of S3, which is made from that of the test hosts.
+s3() {
+    local base=$1 file image volumes=()
+    for file in /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do # what this machine reaches package indexes with
+        [[ ! -e $file ]] || volumes+=(--volume "$file:$file:ro")
+    done
+    image=$prefix/s3:$({ echo "$base" && cat s3/Containerfile s3/requirements.txt s3/serve.sh; } | hash_of)
+    present "$image" || { say "the test bed's S3, to be built" && build "$image" "$base" s3 "${volumes[@]}"; }
+    echo "$image"
+}
+
+image=$(locked Containerfile testhost)
+case $kind in
+    testhost) ;;
+    s3) image=$(locked s3/Containerfile s3 "$image") ;;
+    *) fail "no such image: $kind" ;;
+esac
+echo "$image"

@@ -10,11 +10,12 @@ from conftest import ROOT, load
 
 SCENARIOS = sorted(path.parent for path in (ROOT / "molecule").glob("*/molecule.yml"))
 BASE = load(ROOT / ".config/molecule/config.yml")
+TO_CHANGED_CONFIGURATION = ("test_the_same_again_changes_nothing", "test_deployment", "test_changed_configuration")
 
 
-def collected(folder):
+def collected(folder, *options):
     """Return the test functions that pytest finds below `folder`, as file::function."""
-    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", folder]
+    command = [sys.executable, "-m", "pytest", "--collect-only", "--quiet", "-p", "no:cacheprovider", *options, folder]
     listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return {line.split("[")[0].rsplit("/", 1)[-1] for line in listing.splitlines() if "::" in line}
 
@@ -61,3 +62,17 @@ def test_scenarios_have_subnets_of_their_own():
     ]
     named = [subnet for subnet in subnets if subnet]
     assert len(named) == len(set(named)) == len(SCENARIOS) - 1, "all but `project`, which has no hosts"
+
+
+@pytest.mark.parametrize("name", ["default", "python_runtime_mode", "offline", "adopt", "broken_release"])
+def test_the_road_from_nothing_begins_with_nothing(name):
+    """A payment host there is never a snapshot of a provisioned one."""
+    own = load(ROOT / "molecule" / name / "molecule.yml")["provisioner"]["env"]
+    snapshots = (BASE["provisioner"]["env"] | own)["TESTBED_SNAPSHOTS"]
+    assert set(snapshots.split(",")) == {"cart", "user", "rabbitmq"}
+
+
+def test_a_test_in_turn_brings_those_before_it_along():
+    folder = ROOT / "tests/scenarios/upgrade"
+    tests = collected(folder, "-k", "test_changed_configuration")
+    assert tests == {f"test_upgrade.py::{name}" for name in TO_CHANGED_CONFIGURATION}

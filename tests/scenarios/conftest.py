@@ -29,9 +29,22 @@ from load import Load  # noqa: E402
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "in_turn: each test of the file goes on from where the one before it has ended")
     config.given_inventory = config.getoption("ansible_inventory")
     resolved_inventory.use(config)
     config.pluginmanager.register(Table())
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """A test that is chosen from a file of tests in turn brings those before it along."""
+    written = list(items)
+    yield
+    chosen = set(items)
+    last = {item.path: item for item in written if item in chosen and item.get_closest_marker("in_turn")}
+    for path, item in last.items():
+        chosen |= {each for each in written[: written.index(item)] if each.path == path}
+    items[:] = [item for item in written if item in chosen]
 
 
 class Table:
@@ -88,17 +101,13 @@ class Played:
 
 @pytest.fixture(scope="module")
 def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:  # of a host: it keeps the tests' order
-    """Run a playbook, with variables as keywords; with `kill_at`, kill it -9 as soon as that task begins.
-
-    The load comes from one address, so that clients are not limited.
-    """
+    """Run a playbook, with variables as keywords; with `kill_at`, kill it -9 as soon as that task begins."""
     plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "PYTHONUNBUFFERED": "1"}
     plain |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
 
     def run(playbook: str, *arguments: str, kill_at: str | None = None, **variables: object) -> Played:
         command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
-        extra = json.dumps({"payment_rate_client": "unlimited"} | variables)
-        command += [f"--inventory={request.config.given_inventory}", f"--extra-vars={extra}"]
+        command += [f"--inventory={request.config.given_inventory}", f"--extra-vars={json.dumps(variables)}"]
         process = subprocess.Popen(
             [*command, *arguments],
             cwd=ROOT,
@@ -135,9 +144,10 @@ def source(tmp_path_factory: pytest.TempPathFactory, wheels: Path) -> Callable[.
         shutil.copytree(APP, app)
         shutil.copytree(wheels, app / "wheels")
         (app / "VERSION").write_text(f"{version}\n")
-        payment = app / "payment.py"
-        payment.write_text(f"{program}\n{payment.read_text()}")
-        return {"__payment_bundle_source": str(app)}
+        if program:
+            payment = app / "payment.py"
+            payment.write_text(f"{program}\n{payment.read_text()}")
+        return {"payment_artifact_url": "bundled", "__payment_bundle_source": str(app)}
 
     return changed
 
@@ -203,14 +213,6 @@ def under_load(
         assert len(running.answers) > 50
 
     return load
-
-
-@pytest.fixture(scope="module")
-def as_deployed(play: Callable[..., Played], settings: dict[str, object]) -> dict[str, object]:
-    """Variables with which a run of site.yml finds nothing to change: those of the inventory, without `play`'s own."""
-    variables = {"payment_rate_client": settings["payment_rate_client"]}
-    assert play("site.yml", **variables).code == 0
-    return variables
 
 
 @pytest.fixture

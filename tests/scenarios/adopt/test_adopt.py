@@ -7,6 +7,8 @@ import pytest
 
 from conftest import APP, ask, releases
 
+pytestmark = pytest.mark.in_turn
+
 # The guide's sections 1 to 5 and its method 1, with the placeholders filled in and its port open to other hosts.
 GUIDE = """\
 set -e
@@ -80,12 +82,14 @@ def test_the_guide_by_hand(guides_zip, host, settings):
     assert '"status":"healthy"' in done.stdout
 
 
-def test_it_is_adopted(play, source, host, settings, release, under_load):
+def test_it_is_adopted(play, host, settings, release, under_load):
+    """By the inventory's release, whose requirements come from a package index and are compiled here."""
     # At its end the guide's service answers 500 and resets, and its port is closed until systemd has opened it.
     ends_hard = "500|Connection(Refused|Reset)Error|RemoteDisconnected"
     with under_load("adoption of an installation by hand", unless=ends_hard):
-        played = play("site.yml", **source("1.0.0"))
+        played = play("site.yml")
         assert played.code == 0, played.output
+    assert "Install what compiles the requirements, unless the artifact brings wheels" in played.changed()
     assert release().startswith("1.0.0-")
     assert "by-hand" in releases(host, settings)
     assert not host.file(f"{settings['payment_link']}.by-hand").exists
@@ -99,7 +103,7 @@ def test_and_gone_back_to(play, host, url):
     assert "AMQP_PASS" in host.file("/etc/systemd/system/payment.service").content_string
 
 
-def test_and_left_again(play, source, release):
-    played = play("site.yml", **source("1.0.0"))
+def test_and_left_again(play, release):
+    played = play("site.yml")
     assert played.code == 0, played.output
     assert release().startswith("1.0.0-")

@@ -9,6 +9,8 @@ import pytest
 
 from conftest import ask, releases
 
+pytestmark = pytest.mark.in_turn
+
 MISSING_MODULE = "import no_such_module"
 BROKEN = {
     "syntax error": ("def broken(:", {}, "SyntaxError"),

@@ -60,14 +60,11 @@ def on(request: pytest.FixtureRequest) -> Callable[[str], Host]:
 
 
 @pytest.fixture
-def diagnose(
-    play: Callable[..., object], settings: dict[str, object], tmp_path: Path
-) -> Callable[..., list[dict[str, str]]]:
+def diagnose(play: Callable[..., object], tmp_path: Path) -> Callable[..., list[dict[str, str]]]:
     """Run diagnose.yml; the causes that it wrote down, and showed."""
-    as_deployed = {"payment_rate_client": settings["payment_rate_client"]}
 
     def run(**inventory: str) -> list[dict[str, str]]:
-        played = play("diagnose.yml", payment_checkup_results=str(tmp_path), **as_deployed | inventory)
+        played = play("diagnose.yml", payment_checkup_results=str(tmp_path), **inventory)
         assert played.code == 0, played.output
         causes = json.loads((tmp_path / "diagnosis.json").read_text())["causes"]
         assert [each["cause"] for each in causes if each["command"] not in played.output] == []

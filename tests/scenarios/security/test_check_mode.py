@@ -16,15 +16,15 @@ BESIDE = {
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_nothing_to_change(play, as_deployed):
-    played = play("site.yml", "--check", "--diff", **as_deployed)
+def test_nothing_to_change(play):
+    played = play("site.yml", "--check", "--diff")
     assert played.code == 0, played.output
     assert played.changed() == []
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_setting(play, as_deployed):
-    played = play("site.yml", "--check", "--diff", payment_queue="other-orders", **as_deployed)
+def test_a_setting(play):
+    played = play("site.yml", "--check", "--diff", payment_queue="other-orders")
     assert played.code == 0, played.output
     assert played.changed() == ["Write the configuration", RESTART]
     diff = re.findall(r"^[+-](?![+-]{2}).+", played.output, re.MULTILINE)
@@ -33,8 +33,8 @@ def test_a_setting(play, as_deployed):
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize("verbosity", ["--diff", "-vvv"])
-def test_a_password(play, as_deployed, settings, verbosity):
-    played = play("site.yml", "--check", "--diff", verbosity, payment_amqp_password="staple-battery", **as_deployed)
+def test_a_password(play, settings, verbosity):
+    played = play("site.yml", "--check", "--diff", verbosity, payment_amqp_password="staple-battery")
     assert played.code == 0, played.output
     assert played.changed() == ["Keep the secrets, for systemd to hand to the service alone", RESTART]
     assert "staple-battery" not in played.output
@@ -42,11 +42,11 @@ def test_a_password(play, as_deployed, settings, verbosity):
 
 
 @pytest.mark.usefixtures("unchanged")
-def test_a_bare_host(play, as_deployed, settings, tmp_path):
+def test_a_bare_host(play, settings, tmp_path):
     """Another host, that has nothing of the kind, as a payment host: all is told, and nothing of it done."""
     inventory = tmp_path / "hosts.yml"
     inventory.write_text("payment: {hosts: {frontend-1: {}}}\n")
-    played = play("site.yml", "--check", "--diff", f"--inventory={inventory}", "--limit=frontend-1", **as_deployed)
+    played = play("site.yml", "--check", "--diff", f"--inventory={inventory}", "--limit=frontend-1")
     assert played.code == 0, played.output
     told = played.changed()
     for task in (
@@ -61,15 +61,15 @@ def test_a_bare_host(play, as_deployed, settings, tmp_path):
     ):
         assert task in told
     assert settings["payment_amqp_password"] not in played.output
-    again = play("site.yml", "--check", f"--inventory={inventory}", "--limit=frontend-1", **as_deployed)
+    again = play("site.yml", "--check", f"--inventory={inventory}", "--limit=frontend-1")
     assert again.changed() == told, "the first one did something"
 
 
-def test_a_run_does_what_it_told(play, as_deployed):
-    change = {"payment_processes": 3, **as_deployed}
+def test_a_run_does_what_it_told(play):
+    change = {"payment_processes": 3}
     told = play("site.yml", "--check", **change).changed()
     done = play("site.yml", **change)
     assert done.code == 0, done.output
     assert "Write the configuration" in told
     assert [task for task in done.changed() if task not in BESIDE] == told
-    assert play("site.yml", **as_deployed).code == 0
+    assert play("site.yml").code == 0

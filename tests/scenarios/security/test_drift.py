@@ -76,13 +76,13 @@ def state(host):
 
 
 @pytest.mark.parametrize("drifts", DRIFTS, ids=lambda drifts: f"{next(iter(drifts))} and {len(drifts) - 1} more")
-def test_drift_is_found_and_put_right(drifts, play, as_deployed, host, state):
+def test_drift_is_found_and_put_right(drifts, play, host, state):
     before = state()
     for command in drifts:
         host.check_output(command)
-    checked = play("site.yml", "--check", **as_deployed)
+    checked = play("site.yml", "--check")
     assert checked.code == 0, checked.output
-    done = play("site.yml", **as_deployed)
+    done = play("site.yml")
     assert done.code == 0, done.output
     for played in (checked, done):
         said = re.findall(r"payment-1 differs: ([^']*)", " ".join(played.output.split()))
@@ -92,15 +92,15 @@ def test_drift_is_found_and_put_right(drifts, play, as_deployed, host, state):
     assert state() == before
 
 
-def test_a_service_that_hangs_is_not_left_out(play, as_deployed, host):
+def test_a_service_that_hangs_is_not_left_out(play, host):
     """It is active, and as it should be in every other way."""
     host.check_output("systemctl kill --signal=STOP --kill-who=all payment.service")
-    played = play("site.yml", payment_live_tries=2, **as_deployed)
+    played = play("site.yml", payment_live_tries=2)
     assert "payment-1 differs: http://127.0.0.1:8084/live" in " ".join(played.output.split())
     host.check_output("systemctl kill --signal=CONT --kill-who=all payment.service || true")
-    assert play("site.yml", **as_deployed).code == 0
+    assert play("site.yml").code == 0
 
 
-def test_nothing_is_left_of_it(play, as_deployed):
-    played = play("site.yml", **as_deployed)
+def test_nothing_is_left_of_it(play):
+    played = play("site.yml")
     assert (played.code, played.changed()) == (0, [])

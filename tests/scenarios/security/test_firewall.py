@@ -3,6 +3,7 @@
 Test after test, on one host, which is at the end as it was.
 """
 
+import functools
 import json
 import re
 
@@ -15,6 +16,8 @@ from conftest import ROOT
 # Prints which ports of a host let this one in. A port that does not may not answer at all.
 SCAN = """
 import concurrent.futures, json, socket, sys
+
+pytestmark = pytest.mark.in_turn
 
 def is_open(port):
     try:
@@ -38,11 +41,15 @@ PASSING = {"9003/tcp", RULE.format("198.51.100.8", 9004, "accept"), RULE.format(
 
 
 @pytest.fixture(scope="module")
-def site(play, settings):
-    """Return a function that plays site.yml; the service's own settings stay."""
-    return lambda *arguments, **changed: play(
-        "site.yml", *arguments, payment_rate_client=settings["payment_rate_client"], **changed
-    )
+def site(play):
+    """Return a function that plays site.yml."""
+    return functools.partial(play, "site.yml")
+
+
+@pytest.fixture(scope="module")
+def role(play):
+    """Return a function that plays the role's part of site.yml alone."""
+    return functools.partial(play, "../tests/scenarios/security/firewall.yml")
 
 
 @pytest.fixture
@@ -123,7 +130,7 @@ def test_a_stranger_finds_ssh_alone(scan, rules, shipped, sources):
     assert rules() == (shipped | ours(sources), shipped | ours(sources))
 
 
-def test_a_source_that_is_removed(site, scan, rules, host, shipped, without_the_frontend):
+def test_a_source_that_is_removed(role, scan, rules, host, shipped, without_the_frontend):
     """So is what this role once opened to everyone, as the guide does; not so what others opened or closed."""
     for rule in LASTING | PASSING | {f"{PORT}/tcp"}:
         firewall(host, "add", rule)
@@ -131,25 +138,25 @@ def test_a_source_that_is_removed(site, scan, rules, host, shipped, without_the_
         firewall(host, "add", rule, "--permanent")
     assert scan("open to everyone by hand") == {"frontend": [SSH, PORT], "stranger": [SSH, PORT]}
 
-    played = site(app_firewall_sources=without_the_frontend)
+    played = role(app_firewall_sources=without_the_frontend)
     assert played.code == 0, played.output
     assert scan("the frontend is removed") == {"frontend": [SSH], "stranger": [SSH]}
     lasting = shipped | ours(without_the_frontend) | LASTING
     assert rules() == (lasting | PASSING, lasting)
 
 
-def test_check_mode_says_what_would_change(site, rules):
+def test_check_mode_says_what_would_change(role, rules):
     before = rules()
-    played = site("--check", "--diff", app_firewall_sources=EVERYONE)
+    played = role("--check", "--diff", app_firewall_sources=EVERYONE)
     assert played.code == 0, played.output
     assert re.search(rf"^\+public, now: {PORT}/tcp$", played.output, re.MULTILINE)
     assert re.search(rf"^\+public, after a reboot: {PORT}/tcp$", played.output, re.MULTILINE)
     assert rules() == before
 
 
-def test_everyone_where_that_is_said(site, scan, rules, shipped):
+def test_everyone_where_that_is_said(role, scan, rules, shipped):
     """As in the guide: `firewall-cmd --list-ports` has it."""
-    played = site(app_firewall_sources=EVERYONE)
+    played = role(app_firewall_sources=EVERYONE)
     assert played.code == 0, played.output
     assert scan("open to any") == {"frontend": [SSH, PORT], "stranger": [SSH, PORT]}
     assert rules()[1] == shipped | LASTING | {f"{PORT}/tcp"}
@@ -168,10 +175,10 @@ def test_a_port_is_open_until_the_service_has_left_it(site, scan, rules, shipped
     assert rules() == (lasting | PASSING, lasting)
 
 
-def test_a_firewall_that_would_lock_out_ssh_is_not_started(site, host):
+def test_a_firewall_that_would_lock_out_ssh_is_not_started(role, host):
     host.check_output("systemctl disable --now firewalld")
     host.check_output("firewall-offline-cmd --zone=public --remove-service-from-zone=ssh")
-    played = site()
+    played = role()
     assert played.code != 0
     assert f"its zone public would not let in SSH at port {SSH}, by which Ansible is connected" in played.output
     assert f"Run firewall-offline-cmd --zone=public --add-port={SSH}/tcp" in played.output
@@ -227,16 +234,16 @@ def test_a_firewall_that_was_stopped(site, scan, rules, host, shipped, sources):
     assert rules() == (lasting, lasting)
 
 
-def test_a_firewall_that_is_absent(site, scan, rules, host, shipped, sources):
+def test_a_firewall_that_is_absent(role, scan, rules, host, shipped, sources):
     host.check_output("systemctl stop firewalld")
     host.check_output("dnf --quiet --assumeyes remove firewalld python3-firewall")
     host.check_output("rm -rf /etc/firewalld /var/lib/app_firewall")
-    checked = site("--check")
+    checked = role("--check")
     assert checked.code == 0, checked.output
     assert not host.package("firewalld").is_installed
     assert checked.recap("payment-1")["changed"] >= 1
 
-    played = site()
+    played = role()
     assert played.code == 0, played.output
     assert host.service("firewalld").is_enabled
     assert scan("firewalld was absent") == {"frontend": [SSH, PORT], "stranger": [SSH]}

@@ -63,8 +63,8 @@ def test_a_part_that_is_none_of_the_payment_hosts(play, arguments):
     ],
     ids=str,
 )
-def test_a_part_that_is_all_of_the_payment_hosts(play, as_deployed, arguments):
-    played = play("site.yml", *arguments, **as_deployed)
+def test_a_part_that_is_all_of_the_payment_hosts(play, arguments):
+    played = play("site.yml", *arguments)
     assert played.code == 0, played.output
     assert played.recap("payment-1")["changed"] == 0
     assert played.recap("payment-1")["ok"] > 10

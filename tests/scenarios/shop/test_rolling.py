@@ -13,6 +13,8 @@ import pytest
 
 from conftest import ask
 
+pytestmark = pytest.mark.in_turn
+
 UPSTREAM = "/etc/nginx/conf.d/payment-upstream.conf"
 LOCATION = "/etc/nginx/default.d/payment.conf"
 

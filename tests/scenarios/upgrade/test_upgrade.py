@@ -4,6 +4,8 @@ import pytest
 
 from conftest import releases
 
+pytestmark = pytest.mark.in_turn
+
 
 def test_the_same_again_changes_nothing(play, source):
     variables = source("1.0.0")
