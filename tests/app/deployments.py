@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
 import requests
 
 from broker import QUEUE, Broker
@@ -120,9 +121,19 @@ class PostgresqlLedger:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        with self._postgres.connect(self.url) as connection, connection.transaction():
-            connection.execute("LOCK TABLE payments, claims, outbox IN EXCLUSIVE MODE")
+        with self._postgres.connect(self.url) as connection:
+            # One table after the other, in the order in which payments take them. Those that end a payment take its
+            # claim last: with one of these it can be a deadlock, of which the server ends either.
+            for attempts_left in reversed(range(10)):
+                try:
+                    connection.execute("BEGIN; LOCK TABLE claims, payments, outbox IN EXCLUSIVE MODE")
+                    break
+                except psycopg.errors.DeadlockDetected:
+                    connection.execute("ROLLBACK")
+                    if not attempts_left:
+                        raise
             yield
+            connection.execute("ROLLBACK")
 
     def prepare_for_full_disk(self) -> None:
         """The few rows that its pages have room for are soon used up."""
