@@ -1,9 +1,10 @@
 """TCP ports on loopback."""
 
+import json
 import random
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +29,23 @@ def hanging() -> Iterator[int]:
 
 
 @contextmanager
+def holding(document: object) -> Iterator[tuple[int, threading.Event]]:
+    """The port of a server that answers with `document`, but nobody before the event is set."""
+    release = threading.Event()
+    body = json.dumps(document).encode()
+
+    def answer(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65536)
+            release.wait()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    with _accepting(answer) as port:
+        yield port, release
+    release.set()
+
+
+@contextmanager
 def dripping(line: bytes) -> Iterator[int]:
     """The port of a server that sends `line` again and again, slowly, as the head of an answer without an end."""
     ended = threading.Event()
@@ -41,16 +59,22 @@ def dripping(line: bytes) -> Iterator[int]:
                 except OSError:
                     return
 
+    with _accepting(drip) as port:
+        yield port
+    ended.set()
+
+
+@contextmanager
+def _accepting(serve: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that leaves each connection to `serve`, in a thread of its own."""
+
     def accept() -> None:
-        while not ended.is_set():
-            try:
+        with suppress(OSError):  # until the end of the context
+            while True:
                 connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=drip, args=[connection], daemon=True).start()
+                threading.Thread(target=serve, args=[connection], daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=accept, daemon=True).start()
         yield listener.getsockname()[1]
-        ended.set()
         listener.shutdown(socket.SHUT_RDWR)

@@ -1,10 +1,12 @@
 """A repeated request is the same payment, over all workers: one charge, one order, the same answer."""
 
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 
 import pytest
 
+from ports import holding
 from service import new_session
 from test_contract import assert_refused
 
@@ -29,17 +31,20 @@ def test_at_the_same_time_without_a_key(slow, broker):
     assert [event["orderId"] for event in events if event["sessionId"] == session_id] == [order_id]
 
 
-def test_at_the_same_time_with_a_key(slow):
+def test_at_the_same_time_with_a_key(start_service, runtime):
+    """Of eight, one is paid; the others are refused meanwhile, for the gateway answers only after them."""
     session_id = new_session()
-    with ThreadPoolExecutor(8) as clients:
-        answers = list(clients.map(lambda _: keyed(slow, session_id, session_id), range(8)))
-    statuses = Counter(answer.status_code for answer in answers)
-    assert statuses.keys() == {200, 409}
-    assert len({answer.content for answer in answers if answer.status_code == 200}) == 1
-    refused = next(answer for answer in answers if answer.status_code == 409)
-    assert_refused(refused, 409)
-    assert int(refused.headers["Retry-After"]) > 0
-    assert keyed(slow, session_id, session_id).status_code == 200
+    with holding({"payment_id": "pay_held"}) as (port, release), ThreadPoolExecutor(8) as clients:
+        gateway = {"PAYMENT_GATEWAY": f"sandbox://127.0.0.1:{port}", "PAYMENT_GATEWAY_TIMEOUT": 60}
+        service = start_service(runtime, PAYMENT_THREADS=8, **gateway)
+        asked = as_completed([clients.submit(keyed, service, session_id, session_id) for _ in range(8)])
+        for each in islice(asked, 7):
+            assert_refused(each.result(), 409)
+            assert int(each.result().headers["Retry-After"]) > 0
+        release.set()
+        paid = next(asked).result()
+    assert (paid.status_code, paid.json()["paymentId"]) == (200, "pay_held")
+    assert keyed(service, session_id, session_id).content == paid.content
 
 
 def test_one_after_the_other(service):
