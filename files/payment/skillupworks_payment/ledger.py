@@ -395,6 +395,7 @@ _OVER = (
     select(claims.c.name, claims.c.order_id)
     .join(payments, payments.c.order_id == claims.c.order_id)
     .where(payments.c.finished_at < bindparam("before"))
+    .order_by(claims.c.name)  # so that two hosts, of which one is no longer elected, do not cross when they drop them
 )
 # One that was taken anew meanwhile, for another payment, stays.
 _DROP = delete(claims).where(claims.c.name == bindparam("of_name"), claims.c.order_id == bindparam("of_order"))
