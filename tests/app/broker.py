@@ -1,19 +1,21 @@
 """A RabbitMQ node of the test run's own: its name, ports, cookie and data are nobody else's."""
 
+import base64
+import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pika
 from pika.exceptions import ChannelClosedByBroker
 
 from ports import free_port
+from service import PATIENCE
 
 # The scripts themselves: the wrappers in /usr/sbin change user and directory.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
@@ -21,88 +23,33 @@ _NOT_FOUND = 404
 USER, PASSWORD, QUEUE = "skillupworks", "skillupworks@123", "order-processing"
 
 
-class Broker:
-    """Starts in the constructor; `stop` ends it and its epmd."""
+class BrokerClient:
+    """What a node that runs can be asked for. `environment` tells rabbitmqctl which one it is."""
 
-    def __init__(self, directory: Path, address: str = "127.0.0.1", port: int | None = None) -> None:
+    def __init__(self, address: str, port: int, environment: dict[str, str], vhost: str = "/") -> None:
         self.address = address
-        self.port = port or free_port()
-        self._log = directory / "node.log"
-        (directory / "plugins").write_text("[].")
-        self._environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(directory),  # the cookie
-            "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "ERL_EPMD_PORT": str(free_port()),
-            "RABBITMQ_NODENAME": f"payment-test-{os.getpid()}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": address,
-            "RABBITMQ_NODE_PORT": str(self.port),
-            "RABBITMQ_DIST_PORT": str(free_port()),
-            "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(directory / "log"),
-            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
-            "RABBITMQ_CONF_ENV_FILE": str(directory / "none"),
-            "RABBITMQ_CONFIG_FILE": str(directory / "none"),
-        }
-        try:
-            self.start()
-            self.ctl("add_user", USER, PASSWORD)
-            self.ctl("set_permissions", USER, ".*", ".*", ".*")
-            with self.connection() as connection:
-                connection.channel().queue_declare(QUEUE, durable=True)
-        except BaseException:
-            self.stop()
-            raise
-
-    def start(self) -> None:
-        """Start the node, the first time or after `kill`."""
-        # A session of its own, so that Ctrl-C reaches it through `stop` alone.
-        with self._log.open("ab") as log:
-            self._node = subprocess.Popen(
-                [SCRIPTS / "rabbitmq-server"], env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
-        self._wait_for_port()
-        self.ctl("await_startup")
-
-    def kill(self) -> None:
-        os.killpg(self._node.pid, signal.SIGKILL)  # the script and the Erlang machine that it started
-        self._node.wait()
-
-    def add_vhost(self, name: str) -> None:
-        self.ctl("add_vhost", name)
-        self.ctl("set_permissions", "--vhost", name, USER, ".*", ".*", ".*")
+        self.port = port
+        self.environment = environment
+        self.vhost = vhost
 
     def ctl(self, *arguments: str) -> str:
         """What `rabbitmqctl` prints."""
         command = [SCRIPTS / "rabbitmqctl", "--quiet", *arguments]
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=60)
-        assert done.returncode == 0, f"{arguments}: {done.stderr}\n{self._log.read_text()}"
+        # Only against a hang: a call takes a second of a processor.
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout
 
-    @contextmanager
-    def hanging(self) -> Iterator[None]:
-        """Stopped: it keeps its connections, and nothing answers."""
-        os.killpg(self._node.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.killpg(self._node.pid, signal.SIGCONT)
-
-    def suspend(self) -> None:
-        """Be away: close all connections and take no new ones."""
-        self.ctl("suspend_listeners")
-        self.drop_connections()
-
-    def resume(self) -> None:
-        self.ctl("resume_listeners")
-
     def drop_connections(self) -> None:
-        self.ctl("close_all_connections", "--global", "a test says so")
+        """All that the virtual host has."""
+        self.ctl("close_all_connections", "--vhost", self.vhost, "a test says so")
 
-    def connection(self, password: str = PASSWORD, vhost: str = "/") -> pika.BlockingConnection:
+    def connection(self, password: str = PASSWORD, vhost: str | None = None) -> pika.BlockingConnection:
         credentials = pika.PlainCredentials(USER, password)
         return pika.BlockingConnection(
-            pika.ConnectionParameters(self.address, self.port, virtual_host=vhost, credentials=credentials)
+            pika.ConnectionParameters(
+                self.address, self.port, virtual_host=vhost or self.vhost, credentials=credentials
+            )
         )
 
     def take_orders(self, queue: str = QUEUE) -> list[tuple[pika.BasicProperties, dict]]:
@@ -121,7 +68,7 @@ class Broker:
                     return orders
                 orders.append((properties, json.loads(body)))
 
-    def wait_for_orders(self, order_ids: Collection[str], queue: str = QUEUE, timeout: float = 10) -> list[dict]:
+    def wait_for_orders(self, order_ids: Collection[str], queue: str = QUEUE, timeout: float = PATIENCE) -> list[dict]:
         """The events taken out of the queue until there is one of each order id; those that came instead, in time."""
         deadline = time.monotonic() + timeout
         events = []
@@ -131,18 +78,89 @@ class Broker:
                 return events
             time.sleep(0.05)
 
-    def stop(self) -> None:
-        subprocess.run([SCRIPTS / "rabbitmqctl", "shutdown"], env=self._environment, capture_output=True, timeout=60)
+
+class Broker(BrokerClient):
+    """Starts in the constructor, with these virtual hosts and the queue in each; `stop` ends it and its epmd."""
+
+    def __init__(
+        self, directory: Path, address: str = "127.0.0.1", port: int | None = None, vhosts: Collection[str] = ("/",)
+    ) -> None:
+        port = port or free_port()
+        (directory / "plugins").write_text("[].")
+        (directory / "rabbitmq.conf").write_text(f"load_definitions = {directory / 'definitions.json'}\n")
+        (directory / "definitions.json").write_text(json.dumps(_definitions(vhosts)))
+        self._log = directory / "node.log"
+        self._node: subprocess.Popen | None = None
+        super().__init__(
+            address,
+            port,
+            {
+                "PATH": os.environ["PATH"],
+                "HOME": str(directory),  # the cookie
+                "ERL_EPMD_ADDRESS": "127.0.0.1",
+                "ERL_EPMD_PORT": str(free_port()),
+                "RABBITMQ_NODENAME": f"payment-test-{os.getpid()}-{port}@localhost",
+                "RABBITMQ_NODE_IP_ADDRESS": address,
+                "RABBITMQ_NODE_PORT": str(port),
+                "RABBITMQ_DIST_PORT": str(free_port()),
+                "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
+                "RABBITMQ_LOG_BASE": str(directory / "log"),
+                "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "plugins"),
+                "RABBITMQ_CONF_ENV_FILE": str(directory / "none"),
+                "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq.conf"),
+            },
+        )
         try:
-            self._node.wait(10)
-        except subprocess.TimeoutExpired:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Of the script that is the node's parent, and of their process group."""
+        return self._node.pid
+
+    def start(self) -> None:
+        """Start the node, the first time or after `kill`."""
+        # A session of its own, so that Ctrl-C reaches it through `stop` alone.
+        with self._log.open("ab") as log:
+            self._node = subprocess.Popen(
+                [SCRIPTS / "rabbitmq-server"], env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        self._wait_for_port()
+        self.ctl("await_startup")
+
+    def kill(self) -> None:
+        if self._node:
+            os.killpg(self._node.pid, signal.SIGKILL)  # the script and the Erlang machine that it started
+            self._node.wait()
+
+    @contextmanager
+    def hanging(self) -> Iterator[None]:
+        """Stopped: it keeps its connections, and nothing answers."""
+        os.killpg(self._node.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._node.pid, signal.SIGCONT)
+
+    def suspend(self) -> None:
+        """Be away: close all connections and take no new ones."""
+        self.ctl("suspend_listeners")
+        self.ctl("close_all_connections", "--global", "a test says so")
+
+    def resume(self) -> None:
+        self.ctl("resume_listeners")
+
+    def stop(self) -> None:
+        """Nobody reads its data again, so it need not end well."""
+        with suppress(ProcessLookupError):
             self.kill()
-        epmd = shutil.which("epmd")
-        if epmd:
-            subprocess.run([epmd, "-kill"], env=self._environment, capture_output=True, timeout=10)
+        stop_epmd(self.environment)
 
     def _wait_for_port(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120  # only reached when it does not start: it takes seconds
         while time.monotonic() < deadline:
             assert self._node.poll() is None, self._log.read_text()
             try:
@@ -152,3 +170,24 @@ class Broker:
             except pika.exceptions.AMQPError:
                 time.sleep(0.2)
         raise TimeoutError(self._log.read_text())
+
+
+def stop_epmd(environment: dict[str, str]) -> None:
+    """The daemon that the first Erlang machine of this environment has started."""
+    with suppress(FileNotFoundError):
+        subprocess.run(["epmd", "-kill"], env=environment, capture_output=True, timeout=10)
+
+
+def _definitions(vhosts: Collection[str]) -> dict[str, list[dict]]:
+    """What the node has from its start on. One rabbitmqctl for each of it would take a second of a processor."""
+    salt = os.urandom(4)
+    password_hash = base64.b64encode(salt + hashlib.sha256(salt + PASSWORD.encode()).digest()).decode()
+    user = {"name": USER, "password_hash": password_hash, "hashing_algorithm": "rabbit_password_hashing_sha256"}
+    everything = {"user": USER, "configure": ".*", "write": ".*", "read": ".*"}
+    queue = {"name": QUEUE, "durable": True, "auto_delete": False, "arguments": {}}
+    return {
+        "users": [user | {"tags": "", "limits": {}}],
+        "vhosts": [{"name": vhost} for vhost in vhosts],
+        "permissions": [everything | {"vhost": vhost} for vhost in vhosts],
+        "queues": [queue | {"vhost": vhost} for vhost in vhosts],
+    }

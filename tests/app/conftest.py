@@ -1,36 +1,127 @@
 """A broker and a shop for the whole run, and the service in both of its runtimes."""
 
+import functools
 import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
-sys.dont_write_bytecode = True  # files/payment is what gets bundled
+# Bytecode does not belong beside files/payment, which gets bundled. Without any, each worker compiles all for seconds.
+PYCACHE = Path(__file__).parents[2] / ".cache" / "pycache"
+sys.dont_write_bytecode, sys.pycache_prefix = False, str(PYCACHE)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(PYCACHE)  # of the workers, and of what tests start
 
-from broker import PASSWORD, USER, Broker  # noqa: E402
-from ports import free_port  # noqa: E402
-from postgres import Postgres  # noqa: E402
+from broker import PASSWORD, USER, BrokerClient  # noqa: E402
+from ports import Gate, free_port  # noqa: E402
+from postgres import PostgresClient  # noqa: E402
 from service import APP, ROOT, Service  # noqa: E402
+from shared import Shared  # noqa: E402
+from worlds import NEIGHBOURS, SERVICE, vhosts_of  # noqa: E402
 
 RUNTIMES = ["uwsgi", "python"]
+LONGEST = (
+    "world",
+    "test_hostile",
+    "test_razorpay_checkout",
+    "test_openapi",
+    "test_shared",
+    "test_contract",
+    "test_orders",
+)
+
+SHARED = pytest.StashKey[Shared]()
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+WORKERS = [f"gw{number}" for number in range(int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")))] or [WORKER]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # what the workers of pytest-xdist see is reported to their controller
+    if is_worker(config):
+        config.stash[SHARED] = Shared(Path(config.workerinput["shared"]))
+    else:  # what the workers of pytest-xdist see is reported to their controller
+        config.stash[SHARED] = Shared(Path(tempfile.mkdtemp(prefix="payment-test-")))
         config.pluginmanager.register(FaultTable())
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["shared"] = str(node.config.stash[SHARED].directory)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not is_worker(config):
+        config.stash[SHARED].end()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if is_unit(item):
+            item.add_marker(pytest.mark.unit)
+    # What takes longest begins first, so that all workers end at about the same time.
+    items.sort(key=lambda item: next((n for n, name in enumerate(LONGEST) if group_of(item).startswith(name)), 99))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if is_worker(session.config):
+        shared = session.config.stash[SHARED]
+        shared.once("groups", lambda: {item.nodeid: group_of(item) for item in session.items})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """`--numprocesses` alone distributes groups. pytest-xdist's own are marks, which it does not find in pytest 9."""
+    if config.getoption("dist") != "load":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return groups()[nodeid]
+
+    # Once a worker has collected, which comes before the first question.
+    groups = functools.cache(lambda: config.stash[SHARED].known("groups"))
+    return Scheduling(config, log)
+
+
+def is_unit(item: pytest.Item) -> bool:
+    """Whether a test needs nothing but Python: no process is started, neither for it nor by it."""
+    return "processes" not in item.fixturenames and "postgresql" not in params_of(item).values()
+
+
+def group_of(item: pytest.Item) -> str:
+    """Tests of one group run in one worker: those that share what takes long to start."""
+    file, names = item.path.stem, set(item.fixturenames)
+    if "played" in names:
+        return f"world {params_of(item)['played'].world}"
+    if "new_ledger" in params_of(item):
+        return f"{file} {params_of(item)['new_ledger']}"
+    if "start_service" in names and not names & {"default_services", "pair"}:
+        return f"{file} {item.originalname}"
+    return file
+
+
+def params_of(item: pytest.Item) -> dict[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 class FaultTable:
     """The rows of the fault scenarios: a table at the end of the run, also as results/faults.json."""
 
     def __init__(self) -> None:
-        self._rows: list[dict[str, object]] = []
+        self._rows: list[tuple[int, dict[str, object]]] = []  # with the place of the scenario among all
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when == "call":
@@ -39,8 +130,9 @@ class FaultTable:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if not self._rows:
             return
-        columns = list(self._rows[0])
-        lines = [columns, *([str(cell) for cell in row.values()] for row in self._rows)]
+        rows = [row for _, row in sorted(self._rows, key=lambda placed: placed[0])]  # workers play side by side
+        columns = list(rows[0])
+        lines = [columns, *([str(cell) for cell in row.values()] for row in rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         terminalreporter.section("faults")
         for cells in lines:
@@ -48,25 +140,49 @@ class FaultTable:
             figures = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
             terminalreporter.write_line("  ".join(names + figures))
         (ROOT / "results").mkdir(exist_ok=True)
-        (ROOT / "results" / "faults.json").write_text(json.dumps(self._rows, indent=2) + "\n")
+        (ROOT / "results" / "faults.json").write_text(json.dumps(rows, indent=2) + "\n")
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    broker = Broker(tmp_path_factory.mktemp("broker"))
-    yield broker
-    broker.stop()
+def processes() -> None:
+    """What starts a process asks for this, which tells whether a test is a unit test."""
+
+
+@pytest.fixture(autouse=True)
+def no_process_of_a_unit_test(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("unit"):
+        complaint = "a unit test starts a process: ask for the fixture `processes`"
+        monkeypatch.setattr(subprocess.Popen, "__init__", lambda *_, **__: pytest.fail(complaint))
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    postgres = Postgres(tmp_path_factory.mktemp("postgres"))
-    yield postgres
-    postgres.remove()
+def servers(pytestconfig: pytest.Config, processes: None) -> Shared:
+    return pytestconfig.stash[SHARED]
 
 
 @pytest.fixture(scope="session")
-def shop() -> Iterator[dict[str, int]]:
+def broker(servers: Shared) -> BrokerClient:
+    """A virtual host of this worker's own."""
+    broker = servers.broker([*WORKERS, *vhosts_of(SERVICE), *vhosts_of(NEIGHBOURS)])
+    broker.vhost = WORKER
+    return broker
+
+
+@pytest.fixture
+def gate(broker: BrokerClient) -> Iterator[Gate]:
+    """A way to the broker that can be closed: the broker itself is needed by others."""
+    gate = Gate(broker.port)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Shared) -> PostgresClient:
+    return servers.postgres()
+
+
+@pytest.fixture(scope="session")
+def shop(processes: None) -> Iterator[dict[str, int]]:
     """The ports of the Cart and the User service."""
     ports = {service: free_port() for service in ("cart", "user")}
     program = ROOT / "testbed" / "neighbours" / "shop.py"
@@ -95,7 +211,7 @@ def put_cart(shop: dict[str, int]) -> Callable[..., str]:
 
 
 @pytest.fixture(scope="session")
-def environment(broker: Broker, shop: dict[str, int]) -> dict[str, str]:
+def environment(broker: BrokerClient, shop: dict[str, int]) -> dict[str, str]:
     """What the service's unit sets."""
     return {
         "CART_HOST": "127.0.0.1",
@@ -104,6 +220,7 @@ def environment(broker: Broker, shop: dict[str, int]) -> dict[str, str]:
         "USER_PORT": str(shop["user"]),
         "AMQP_HOST": "127.0.0.1",
         "PAYMENT_AMQP_PORT": str(broker.port),
+        "PAYMENT_AMQP_VHOST": broker.vhost,
         "AMQP_USER": USER,
         "AMQP_PASS": PASSWORD,
         "PAYMENT_GATEWAY": "sandbox://approve",
@@ -114,9 +231,13 @@ def environment(broker: Broker, shop: dict[str, int]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def ini(tmp_path_factory: pytest.TempPathFactory) -> str:
+def ini(servers: Shared) -> str:
     """The role's uWSGI configuration, rendered by Ansible with the role's defaults."""
-    role, target = ROOT / "roles" / "payment", tmp_path_factory.mktemp("ini") / "payment.ini"
+    return servers.once("ini", lambda: rendered(servers.directory / "payment.ini"))
+
+
+def rendered(target: Path) -> str:
+    role = ROOT / "roles" / "payment"
     subprocess.run(
         [
             *(ROOT / ".venv" / "bin" / "ansible", "localhost", "--connection", "local"),
@@ -139,6 +260,7 @@ def launch(
 ) -> Iterator[Callable[..., Service]]:
     """Starts a service whose environment differs in the variables given as keywords, and waits until it is alive."""
     services = []
+    tmp_path_factory.getbasetemp()  # made at the first use, which must not be that of several threads
 
     def start(runtime: str, app: Path = APP, **variables: object) -> Service:
         changed = environment | {name: str(value) for name, value in variables.items()}

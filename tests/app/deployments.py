@@ -18,25 +18,15 @@ from typing import Any, Protocol
 import psycopg
 import requests
 
-from broker import QUEUE, Broker
+from broker import QUEUE, Broker, BrokerClient
 from load import Load, OrderProcessor, Row, judge, row
 from ports import free_port
 from postgres import Postgres
-from service import ROOT, Service
+from service import PATIENCE, ROOT, Service, wait_until
 from skillupworks_payment.postgresql import PUBLISHING_LOCK
 
-_RECOVERY = 20.0  # seconds that a deployment may take to settle all payments after a fault
 _POLL = 0.2
 _AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
-
-
-def wait_until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """What `condition` returns, as soon as that is true; AssertionError when it is not in time."""
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(0.05)
-    return result
 
 
 class Disk:
@@ -92,13 +82,13 @@ class SqliteLedger:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
         connection.execute("BEGIN EXCLUSIVE")
         yield
         connection.close()
 
     def prepare_for_full_disk(self) -> None:
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=10)
+        connection = sqlite3.connect(self._path, isolation_level=None, timeout=PATIENCE)
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
 
@@ -151,7 +141,9 @@ class PostgresqlLedger:
 class Deployment:
     """Instances of the service on one ledger, with a virtual host of the broker's and who takes the orders there."""
 
-    def __init__(self, ledger_name: str, ledger: Ledger, services: list[Service], broker: Broker, vhost: str) -> None:
+    def __init__(
+        self, ledger_name: str, ledger: Ledger, services: list[Service], broker: BrokerClient, vhost: str
+    ) -> None:
         self.ledger_name = ledger_name
         self.ledger = ledger
         self.services = services
@@ -174,7 +166,7 @@ class Deployment:
     def unresolved(self) -> float | None:
         """How many payments and orders the ledger has still to settle; None when it cannot be asked."""
         try:
-            text = self.services[0].get("/metrics", headers={"Accept": "text/plain"}, timeout=3).text
+            text = self.services[0].get("/metrics", headers={"Accept": "text/plain"}, timeout=PATIENCE).text
         except requests.RequestException:
             return None
         values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -216,14 +208,6 @@ def local_ports(pid: int) -> set[int]:
     return {int(fields[1].split(":")[1], 16) for fields in connections if f"socket:[{fields[9]}]" in inodes}
 
 
-def is_gone(pid: int) -> bool:
-    """Whether a process has ended; its parent may not have been told."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except OSError:
-        return True
-
-
 class Neighbour:
     """A program of testbed/neighbours, on a port of its own."""
 
@@ -232,14 +216,15 @@ class Neighbour:
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, ROOT / "testbed" / "neighbours" / program, *arguments]
         self._process = subprocess.Popen([*command, "--bind", "127.0.0.1", "--port", str(self.port)])
-        wait_until(self._listens, 10, f"{program} listens")
+        wait_until(self._listens, f"{program} listens")
 
     def _listens(self) -> bool:
+        assert self._process.poll() is None, "it has ended, and who listens is another"
         with socket.socket() as client:
             return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def put(self, path: str, document: object) -> None:
-        requests.put(self.url + path, json=document, timeout=5).raise_for_status()
+        requests.put(self.url + path, json=document, timeout=PATIENCE).raise_for_status()
 
     @contextmanager
     def hanging(self) -> Iterator[None]:
@@ -279,7 +264,7 @@ class Gateway(Neighbour):
 
     def charges(self, first: int) -> tuple[list[dict], int]:
         """The charges from the `first` on, and how many are being made."""
-        document = requests.get(f"{self.url}/charges/from/{first}", timeout=10).json()
+        document = requests.get(f"{self.url}/charges/from/{first}", timeout=PATIENCE).json()
         return document["charges"], document["in_flight"]
 
 
@@ -301,6 +286,14 @@ class World:
         with ThreadPoolExecutor(len(self.deployments)) as threads:
             return list(threads.map(action, self.deployments))
 
+    def wait_for_payments(self, count: int) -> None:
+        """Until each deployment has made so many more."""
+        before = {each.name: each.load.statuses()[200] for each in self.deployments}
+        wait_until(
+            lambda: all(each.load.statuses()[200] >= before[each.name] + count for each in self.deployments),
+            f"{count} payments everywhere",
+        )
+
     def run(self, scenario: str, fault: Callable[["World"], None], seconds: float) -> dict[str, Row]:
         """Load on all deployments: during the fault, and `seconds` after it. Returns a row for each, by its name."""
         self._runs += 1
@@ -312,8 +305,9 @@ class World:
             time.sleep(0.5)
             fault(self)
             time.sleep(seconds)
+            self.wait_for_payments(5)  # so few only when the service does not recover
 
-        deadline = time.monotonic() + _RECOVERY
+        deadline = time.monotonic() + PATIENCE
         rows: dict[str, Row] = {}
         while True:
             charges, in_flight = self.gateway.charges(taken_before)

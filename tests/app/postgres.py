@@ -24,15 +24,36 @@ def _binaries() -> Path:
     return Path(found).parent if found else max(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
-class Postgres:
+class PostgresClient:
+    """What a cluster that runs can be asked for. Several processes may ask: each names its databases differently."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self._numbers = itertools.count()
+
+    def create_database(self) -> str:
+        """A new, empty database; its URL, with the password."""
+        name = f"ledger_{os.getpid()}_{next(self._numbers)}"
+        with self.connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return f"postgresql://{USER}:{_URL_PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+    def connect(self, database: str) -> psycopg.Connection:
+        """A connection of the superuser, in autocommit mode; `database` is a name or a URL."""
+        if "://" in database:
+            return psycopg.connect(database, autocommit=True)
+        login = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD}
+        return psycopg.connect(**login, dbname=database, autocommit=True)
+
+
+class Postgres(PostgresClient):
     """Starts in the constructor, with fsync on and passwords asked for; `stop` ends it.
 
     `reachable` says that any user may look into the directory.
     """
 
     def __init__(self, directory: Path, reachable: bool = False) -> None:
-        self.port = free_port()
-        self._numbers = itertools.count()
+        super().__init__(free_port())
         self._binaries = _binaries()
         # The server refuses to run as root, and its user may not look into root's temporary directories.
         user = "postgres" if os.geteuid() == 0 else None
@@ -57,6 +78,7 @@ class Postgres:
                     "listen_addresses = '127.0.0.1'\n"
                     "unix_socket_directories = ''\n"
                     "fsync = on\n"
+                    "max_connections = 400\n"  # of tests that run side by side, each with two services or more
                     "deadlock_timeout = 100ms\n"
                     "synchronous_commit = off\n"  # the service must not rely on the server's default
                 )
@@ -68,6 +90,11 @@ class Postgres:
     @property
     def _data(self) -> Path:
         return self._home / "data"
+
+    @property
+    def home(self) -> Path:
+        """All that is its own on the disk."""
+        return self._home
 
     @property
     def pids(self) -> list[int]:
@@ -87,7 +114,7 @@ class Postgres:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C reaches it through `remove` alone
             )
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60  # only reached when it does not start: it takes less than a second
         while True:
             try:
                 self.connect("postgres").close()
@@ -100,7 +127,7 @@ class Postgres:
     def stop(self, immediate: bool = False) -> None:
         """End it, with all connections; `immediate` without a shutdown of its own, so that it recovers at the start."""
         self._server.send_signal(signal.SIGQUIT if immediate else signal.SIGINT)
-        self._server.wait(30)
+        self._server.wait(60)  # only against a hang, here and below
 
     def kill(self) -> None:
         """As a crash does it: SIGKILL to all its processes."""
@@ -109,31 +136,18 @@ class Postgres:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         if self._server:
-            self._server.wait(30)
-        while any(_runs(pid) for pid in pids):
+            self._server.wait(60)
+        while any(map(is_running, pids)):
             time.sleep(0.02)
 
     def remove(self) -> None:
         self.kill()
         shutil.rmtree(self._home)
 
-    def create_database(self) -> str:
-        """A new, empty database; its URL, with the password."""
-        name = f"ledger{next(self._numbers)}"
-        with self.connect("postgres") as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://{USER}:{_URL_PASSWORD}@127.0.0.1:{self.port}/{name}"
 
-    def connect(self, database: str) -> psycopg.Connection:
-        """A connection of the superuser, in autocommit mode; `database` is a name or a URL."""
-        if "://" in database:
-            return psycopg.connect(database, autocommit=True)
-        login = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD}
-        return psycopg.connect(**login, dbname=database, autocommit=True)
-
-
-def _runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether a process has not ended yet; when it has, its parent may not have been told."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False

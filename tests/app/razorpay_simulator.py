@@ -28,6 +28,8 @@ from urllib.parse import urlsplit
 import requests
 import trustme
 
+from service import PATIENCE
+
 KEY_ID, KEY_SECRET, WEBHOOK_SECRET = "rzp_test_1DP5mmOlF5G5ag", "thisisasecret-4f1c", "whs-7c2b9d1e"
 
 FAULTS = {
@@ -355,7 +357,7 @@ def send_webhook(service_url: str, event: dict, secret: str = WEBHOOK_SECRET, **
         "X-Razorpay-Signature": hmac.new(secret.encode(), body, hashlib.sha256).hexdigest(),
         **headers,
     }
-    return requests.post(f"{service_url}/webhooks/razorpay", data=body, headers=sent, timeout=5)
+    return requests.post(f"{service_url}/webhooks/razorpay", data=body, headers=sent, timeout=PATIENCE)
 
 
 class _Server(ThreadingHTTPServer):

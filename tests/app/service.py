@@ -8,6 +8,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,9 @@ import requests
 ROOT = Path(__file__).parents[2]
 APP = ROOT / "files" / "payment"
 PYCACHE = {"PYTHONPYCACHEPREFIX": str(ROOT / ".cache" / "pycache")}  # not beside the code, which gets bundled
+# Seconds after which a test gives up what it waits for, and a client an answer. No good run comes near it, however busy
+# the machine is: what is waited for takes a few seconds at most. Only what never comes makes anyone wait so long.
+PATIENCE = 60
 _sessions = itertools.count()
 DEMO_BODY = {"total": 1999, "items": [{"sku": "Linux", "qty": 1, "price": 1999}]}
 
@@ -23,6 +28,28 @@ DEMO_BODY = {"total": 1999, "items": [{"sku": "Linux", "qty": 1, "price": 1999}]
 def new_session() -> str:
     """A session id that nobody has paid with; its cart is the demo's."""
     return f"demo-{os.getpid()}-{next(_sessions)}"
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
+    """What `condition` returns, as soon as that is true; AssertionError when it never is."""
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        time.sleep(0.05)
+    return result
+
+
+@contextmanager
+def in_time(timeout: float) -> Iterator[None]:
+    """It is over when the timeout that applies is, in seconds.
+
+    Two seconds more are for a busy machine, which adds tenths of one. What has no timeout takes longer than that, since
+    it waits for something that does not come by itself; and a second 2.5 seconds, for another try, do so too.
+    """
+    began = time.monotonic()
+    yield
+    took = time.monotonic() - began
+    assert took < timeout + 2, f"{took:.1f} s instead of {timeout:g}"
 
 
 # What systemd does for a socket-activated service: the socket is file descriptor 3, meant for the process of that id.
@@ -84,7 +111,7 @@ class Service:
             )
 
     def wait_until_alive(self) -> "Service":
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.logs()
             try:
@@ -96,10 +123,12 @@ class Service:
         raise TimeoutError(self.logs())
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url + path, **{"timeout": 10} | options)
+        return requests.get(self.url + path, **{"timeout": PATIENCE} | options)
 
     def pay(self, session_id: str | None = None, body: Any = DEMO_BODY, **options: Any) -> requests.Response:
-        return requests.post(f"{self.url}/pay/{session_id or new_session()}", **{"json": body, "timeout": 15} | options)
+        return requests.post(
+            f"{self.url}/pay/{session_id or new_session()}", **{"json": body, "timeout": PATIENCE} | options
+        )
 
     def post(self, session_id: str, text: str | bytes, content_type: str = "application/json") -> requests.Response:
         return self.pay(session_id, None, data=text, headers={"Content-Type": content_type})
@@ -127,7 +156,7 @@ class Service:
 
     def wait(self) -> int:
         try:
-            return self.process.wait(30)
+            return self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGKILL)
             raise

@@ -1,20 +1,15 @@
 """What happens when a service behind this one is away, hangs or talks nonsense: nobody is charged without an order."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from ports import dripping, free_port, hanging
+from service import in_time
 from test_contract import assert_refused
 
-
-@pytest.fixture
-def away(broker):
-    broker.suspend()
-    yield broker
-    broker.resume()
+UPSTREAM_TIMEOUT, HEALTH_TIMEOUT = 0.5 + 2.0, 1.2  # seconds: to connect and to read, by default; of a question
 
 
 def counter(service, name):
@@ -32,13 +27,10 @@ def assert_unavailable(response):
 def test_upstream_that_hangs(start_service, runtime, upstream):
     with hanging() as port:
         service = start_service(runtime, **{upstream: port})
-        began = time.monotonic()
-        assert_unavailable(service.pay())
-        assert time.monotonic() - began < 3
-
-        began = time.monotonic()
-        report = service.get("/health").json()
-        assert time.monotonic() - began < 2
+        with in_time(UPSTREAM_TIMEOUT):
+            assert_unavailable(service.pay())
+        with in_time(HEALTH_TIMEOUT):
+            report = service.get("/health").json()
         other = {"CART_PORT": "user", "USER_PORT": "cart"}[upstream]
         assert (report["status"], report[upstream[:4].lower()], report[other]) == (
             "degraded",
@@ -50,9 +42,8 @@ def test_upstream_that_hangs(start_service, runtime, upstream):
 def test_upstream_that_drips(start_service):
     with dripping(b"X-Header: more to come\r\n") as port:
         service = start_service("python", USER_PORT=port)
-        began = time.monotonic()
-        assert_unavailable(service.pay())
-        assert time.monotonic() - began < 3
+        with in_time(UPSTREAM_TIMEOUT):
+            assert_unavailable(service.pay())
 
 
 def test_scraper_storm_on_hanging_dependencies(start_service, runtime):
@@ -60,15 +51,15 @@ def test_scraper_storm_on_hanging_dependencies(start_service, runtime):
     with hanging() as port:
         service = start_service(runtime, CART_PORT=port, USER_PORT=port, PAYMENT_AMQP_PORT=port, PAYMENT_THREADS=8)
 
-        def timed(_):
-            began = time.monotonic()
-            assert service.get("/health").json()["status"] == "degraded"
-            return time.monotonic() - began
+        def scrape(_):
+            with in_time(HEALTH_TIMEOUT):
+                assert service.get("/health").json()["status"] == "degraded"
 
         with ThreadPoolExecutor(8) as scrapers:
-            times = list(scrapers.map(timed, range(40)))
-        assert max(times) < 2
-        threads = threads_of(service.process.pid)  # 64 of them for requests
+            list(scrapers.map(scrape, range(40)))
+        # 64 of them for requests, and some that each process has in any case; one more for each question to each of the
+        # three that hang would be 120. How fast the machine is does not matter.
+        threads = threads_of(service.process.pid)
         assert threads < 140, f"{threads} threads"
 
 
@@ -134,23 +125,23 @@ def test_gateway_that_times_out(start_service, broker):
     assert broker.take_orders() == []
 
 
-def test_broker_that_is_away(start_service, runtime, away):
+def test_broker_that_is_away(start_service, runtime, broker, gate):
     """Payments go on, and it is seen in /health; the orders follow when it is back, without a restart."""
-    service = start_service(runtime)
+    gate.close()
+    service = start_service(runtime, PAYMENT_AMQP_PORT=gate.port, PAYMENT_QUEUE=f"away-{runtime}")
     paid = [service.pay().json()["orderId"] for _ in range(10)]
     assert service.get("/health").json()["rabbitmq"] == "disconnected"
     assert_refused(service.pay("empty-1", {}), 400, message="Cart is empty")
     assert counter(service, "payment_outbox_orders") == 10
-    away.resume()
-    assert [event["orderId"] for event in away.wait_for_orders(paid)][-10:] == paid
+    gate.open()
+    assert [event["orderId"] for event in broker.wait_for_orders(paid, f"away-{runtime}")] == paid
 
 
 def test_broker_that_hangs(start_service):
     with hanging() as port:
         service = start_service("python", PAYMENT_AMQP_PORT=port)
-        began = time.monotonic()
-        assert service.pay().status_code == 200
-        assert time.monotonic() - began < 1
+        with in_time(0):
+            assert service.pay().status_code == 200
 
 
 def test_wrong_broker_password(start_service):

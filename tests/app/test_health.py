@@ -2,31 +2,29 @@
 
 import itertools
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 
+from service import wait_until
 from test_tracing import Recorder
 
 
 def test_one_probe_a_second_for_all_workers(start_service, runtime):
     neighbours = Recorder()
     service = start_service(runtime, CART_PORT=neighbours.port)
-    began = time.monotonic()
+
+    def probes():
+        return [when for path, _, when in neighbours.asked if path == "/health"]
+
     with ThreadPoolExecutor(8) as clients:
-        while time.monotonic() - began < 3:
+        while len(probes()) < 3:
             reports = list(clients.map(lambda _: service.get("/health").json(), range(40)))
             assert {report["cart"] for report in reports} == {"connected"}
-    seconds = time.monotonic() - began
-    probes = [when for path, _, when in neighbours.asked if path == "/health"]
-    assert 2 <= len(probes) <= seconds + 2
-    assert all(later - before >= 1 for before, later in itertools.pairwise(probes))
+    # Noted before it is answered, and a report's second begins with the answers: a slow machine only makes it longer.
+    assert all(later - before >= 1 for before, later in itertools.pairwise(probes()))
     neighbours.shutdown()
     neighbours.server_close()
 
-    deadline = time.monotonic() + 10
-    while service.get("/health").json()["cart"] == "connected":
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: service.get("/health").json()["cart"] != "connected", "it is seen that the cart is away")
 
 
 def test_a_price_is_never_remembered(start_service, put_cart):

@@ -16,8 +16,8 @@ import pytest
 
 import hostile
 from broker import PASSWORD
-from deployments import Gateway, children, wait_until
-from service import Service
+from deployments import Gateway, children
+from service import PATIENCE, Service, wait_until
 
 SEEDS, COUNT = range(20260131, 20260141), 648  # ten rounds of so many requests
 GARBAGE, RESET = 100, 20
@@ -25,7 +25,7 @@ FLAT = 1.005  # a leak adds more memory than this in each round; what is kept on
 
 
 def send(service: Service, request: hostile.Request) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=PATIENCE)
     try:
         connection.putrequest("POST", request.path, skip_accept_encoding=True)
         for name, value in request.headers.items():
@@ -42,7 +42,7 @@ def send(service: Service, request: hostile.Request) -> tuple[int, str]:
 
 def send_garbage(service: Service, data: bytes) -> bytes:
     """What comes back before the connection ends."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as client:
         try:
             client.sendall(data)
             client.shutdown(socket.SHUT_WR)
@@ -53,7 +53,7 @@ def send_garbage(service: Service, data: bytes) -> bytes:
 
 def reset(service: Service, path: str) -> None:
     """Ask, and reset the connection before the answer."""
-    with socket.create_connection(("127.0.0.1", service.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=PATIENCE) as client:
         head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
         client.sendall(head.encode())
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -129,7 +129,6 @@ def test_generated_requests(launch, broker, gateway, log_dir):
             orders.update(properties.message_id for properties, _ in broker.take_orders("hostile"))
             or orders == {each["order_id"] for each in gateway.charges(0)[0]}
         ),
-        20,
         "each charge has its order, and nothing else",
     )
 

@@ -34,14 +34,14 @@ def test_at_the_same_time_without_a_key(slow, broker):
 def test_at_the_same_time_with_a_key(start_service, runtime):
     """Of eight, one is paid; the others are refused meanwhile, for the gateway answers only after them."""
     session_id = new_session()
-    with holding({"payment_id": "pay_held"}) as (port, release), ThreadPoolExecutor(8) as clients:
-        gateway = {"PAYMENT_GATEWAY": f"sandbox://127.0.0.1:{port}", "PAYMENT_GATEWAY_TIMEOUT": 60}
+    with holding({"payment_id": "pay_held"}) as held, ThreadPoolExecutor(8) as clients:
+        gateway = {"PAYMENT_GATEWAY": f"sandbox://127.0.0.1:{held.port}", "PAYMENT_GATEWAY_TIMEOUT": 60}
         service = start_service(runtime, PAYMENT_THREADS=8, **gateway)
         asked = as_completed([clients.submit(keyed, service, session_id, session_id) for _ in range(8)])
         for each in islice(asked, 7):
             assert_refused(each.result(), 409)
             assert int(each.result().headers["Retry-After"]) > 0
-        release.set()
+        held.release.set()
         paid = next(asked).result()
     assert (paid.status_code, paid.json()["paymentId"]) == (200, "pay_held")
     assert keyed(service, session_id, session_id).content == paid.content

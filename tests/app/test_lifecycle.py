@@ -6,21 +6,26 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from broker import PASSWORD
-from service import APP
+from ports import holding
+from service import APP, wait_until
 from skillupworks_payment import orders
 
 
 def test_stop_answers_what_is_in_flight(start_service, runtime, broker):
     broker.take_orders()
-    service = start_service(runtime, PAYMENT_GATEWAY="sandbox://approve?delay_ms=1000", PAYMENT_THREADS=8)
-    with ThreadPoolExecutor(8) as clients:
+    with holding({"payment_id": "pay_held"}) as gateway, ThreadPoolExecutor(8) as clients:
+        held = {"PAYMENT_GATEWAY": f"sandbox://127.0.0.1:{gateway.port}", "PAYMENT_GATEWAY_TIMEOUT": 60}
+        service = start_service(runtime, PAYMENT_THREADS=8, **held)
         answers = [clients.submit(service.pay) for _ in range(8)]
-        time.sleep(0.7)
-        code = service.stop()
+        wait_until(lambda: len(gateway.asked) == 8, "all are in flight")
+        service.terminate()
+        time.sleep(0.3)  # nothing to wait for: what is in flight stays so
+        gateway.release.set()
+        code = service.wait()
     assert [answer.result().status_code for answer in answers] == [200] * 8
     assert code == 0, service.logs()
     paid = {answer.result().json()["orderId"] for answer in answers}
-    assert {event["orderId"] for event in broker.wait_for_orders(paid, timeout=1)} == paid
+    assert {event["orderId"] for event in broker.wait_for_orders(paid)} == paid
 
 
 def test_live_tells_the_release(start_service, tmp_path):

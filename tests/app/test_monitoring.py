@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from broker import PASSWORD
-from deployments import children, wait_until
-from service import ROOT
+from deployments import children
+from service import ROOT, wait_until
 
 MONITORING = ROOT / "files" / "monitoring"
 RULES = MONITORING / "alerts.yml"
@@ -26,9 +26,13 @@ PANELS = {
 EXPRESSIONS = ALERTS | PANELS
 
 
-def promtool(*arguments, **options):
-    ended = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, **options)
-    return ended.returncode, ended.stdout + ended.stderr
+@pytest.fixture
+def promtool(processes):
+    def run(*arguments, **options):
+        ended = subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, **options)
+        return ended.returncode, ended.stdout + ended.stderr
+
+    return run
 
 
 def scrape(service):
@@ -43,13 +47,13 @@ def samples(text):
     return found
 
 
-def test_the_rules_are_good():
+def test_the_rules_are_good(promtool):
     code, said = promtool("check", "rules", RULES)
     assert code == 0, said
     assert f"{len(ALERTS)} rules found" in said
 
 
-def test_alerts_fire_when_they_should(tmp_path):
+def test_alerts_fire_when_they_should(promtool, tmp_path):
     text = (Path(__file__).parent / "alerts_test.yml").read_text()
     (tmp_path / "alerts_test.yml").write_text(text.replace("[RULES]", f"[{RULES}]"))
     code, said = promtool("test", "rules", tmp_path / "alerts_test.yml")
@@ -57,7 +61,7 @@ def test_alerts_fire_when_they_should(tmp_path):
     assert ALERTS.keys() == set(re.findall(r'alertname="(\w+)"', text)), "each has been seen to fire"
 
 
-def test_expressions_of_the_dashboard_can_be_evaluated(tmp_path):
+def test_expressions_of_the_dashboard_can_be_evaluated(promtool, tmp_path):
     rules = [
         {"record": f"panel:{number}", "expr": expression.replace("$__rate_interval", "5m")}
         for number, expression in enumerate(PANELS.values())
@@ -67,7 +71,7 @@ def test_expressions_of_the_dashboard_can_be_evaluated(tmp_path):
     assert code == 0, said
 
 
-def test_metrics_are_as_prometheus_wants_them(service):
+def test_metrics_are_as_prometheus_wants_them(promtool, service):
     service.pay()
     code, said = promtool("check", "metrics", input=scrape(service))
     assert (code, said) == (0, "")
@@ -78,7 +82,7 @@ def exposed(launch):
     """What a service tells that has met every kind of thing: a payment, a refusal, a neighbour that is away."""
     service = launch("uwsgi", CART_PORT=1)
     service.pay()
-    wait_until(lambda: samples(scrape(service))["payment_relay_connected"][""] == 1, 10, "the relay is connected")
+    wait_until(lambda: samples(scrape(service))["payment_relay_connected"][""] == 1, "the relay is connected")
     return samples(scrape(service))
 
 
@@ -114,24 +118,23 @@ def relay(service):
 def test_state_of_the_relay(start_service, broker):
     user = "relay"
     broker.ctl("add_user", user, PASSWORD)
-    broker.ctl("set_permissions", user, ".*", ".*", ".*")
+    broker.ctl("set_permissions", "--vhost", broker.vhost, user, ".*", ".*", ".*")
     service = start_service("uwsgi", AMQP_USER=user, PAYMENT_QUEUE=user)
-    wait_until(lambda: relay(service) == (1, 1), 10, "elected and connected")
-    broker.ctl("clear_permissions", user)
+    wait_until(lambda: relay(service) == (1, 1), "elected and connected")
     broker.ctl("delete_user", user)
     broker.drop_connections()
-    wait_until(lambda: relay(service) == (1, 0), 20, "not let in any more")
+    wait_until(lambda: relay(service) == (1, 0), "not let in any more")
 
 
 def test_state_that_a_killed_process_has_told_is_forgotten(start_service):
     service = start_service("uwsgi")
-    wait_until(lambda: relay(service) == (1, 1), 10, "elected and connected")
+    wait_until(lambda: relay(service) == (1, 1), "elected and connected")
     told = service.metrics_directory
     before = set(children(service.process.pid))
     for pid in before:
         os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: len(set(children(service.process.pid)) - before) == 4, 10, "new workers")
+    wait_until(lambda: len(set(children(service.process.pid)) - before) == 4, "new workers")
     service.wait_until_alive()
     scrape(service)
     assert not before & {int(path.stem.rpartition("_")[2]) for path in told.glob("gauge_live*.db")}
-    wait_until(lambda: relay(service) == (1, 1), 20, "elected and connected again")
+    wait_until(lambda: relay(service) == (1, 1), "elected and connected again")

@@ -39,7 +39,7 @@ def test_webhooks_are_described_where_they_are(razorpays):
 
 
 @pytest.mark.parametrize(("kind", "examples"), [("uwsgi", 300), ("razorpays", 100)])
-def test_the_running_service_is_as_described(kind, examples, request, tmp_path):
+def test_the_running_service_is_as_described(kind, examples, request, tmp_path, processes):
     """Generated requests, valid and not, by all checks of schemathesis; run again with the seed that it prints."""
     service = request.getfixturevalue(kind)
     command = [

@@ -14,9 +14,9 @@ import pytest
 import requests
 from pydantic import TypeAdapter
 
-from deployments import children, wait_until
+from deployments import children
 from razorpay_simulator import KEY_ID, KEY_SECRET, WEBHOOK_SECRET, Razorpay, send_webhook
-from service import Service, new_session
+from service import PATIENCE, Service, in_time, new_session, wait_until
 from skillupworks_payment.contract import PaymentRequired, Refused
 from test_contract import assert_refused
 from test_faults import counter
@@ -54,8 +54,8 @@ class Store:
             assert self._events.setdefault(event["orderId"], event) == event
         return [event for event in self._events.values() if event["sessionId"] == session_id]
 
-    def wait_for_order(self, session_id: str, seconds: float = 15) -> dict:
-        (event,) = wait_until(lambda: self.events(session_id), seconds, f"the order of {session_id}")
+    def wait_for_order(self, session_id: str) -> dict:
+        (event,) = wait_until(lambda: self.events(session_id), f"the order of {session_id}")
         return event
 
     def captures(self, result: dict) -> int:
@@ -125,7 +125,7 @@ def new_ledger(request):
 def shared_store(open_store, new_ledger):
     store = open_store(**new_ledger())
     yield store
-    wait_until(lambda: counter(store.service, "payment_unresolved") == 0, 20, "all is settled")
+    wait_until(lambda: counter(store.service, "payment_unresolved") == 0, "all is settled")
     store.assert_balanced()
     logs = store.service.logs()
     for secret in (KEY_SECRET, WEBHOOK_SECRET, "razorpaySignature"):
@@ -335,8 +335,8 @@ def test_second_payment_for_an_order_is_given_back(store, session_id):
     payment_id, payments = second["razorpayPaymentId"], store.razorpay.payments
     with store.razorpay.fault("refund", "decline", about=payment_id):
         store.razorpay.send(store.service.url, store.razorpay.events(result["razorpayOrderId"]))
-        wait_until(lambda: store.razorpay.asked("refund", payment_id) >= 2, 15, "it is tried again")
-    wait_until(lambda: payments[payment_id]["status"] == "refunded", 10, "it is given back")
+        wait_until(lambda: store.razorpay.asked("refund", payment_id) >= 2, "it is tried again")
+    wait_until(lambda: payments[payment_id]["status"] == "refunded", "it is given back")
     assert payments[result["razorpayPaymentId"]]["status"] == "captured"
 
 
@@ -347,7 +347,7 @@ def test_two_payments_that_nobody_told_of(store, session_id):
     (event,) = store.razorpay.events(first["razorpayOrderId"])[-1:]
     assert send_webhook(store.service.url, event).status_code == 200
     payments = [store.razorpay.payments[each["razorpayPaymentId"]] for each in (first, second)]
-    wait_until(lambda: {each["status"] for each in payments} == {"captured", "refunded"}, 10, "one is given back")
+    wait_until(lambda: {each["status"] for each in payments} == {"captured", "refunded"}, "one is given back")
     (kept,) = (each["id"] for each in payments if each["status"] == "captured")
     assert store.wait_for_order(session_id)["paymentId"] == kept
 
@@ -371,14 +371,14 @@ def test_webhook_that_is_refused_or_ignored(store, session_id):
     assert said(event | {"payload": {"payment": {"entity": other}}}) == (200, "ignored")
     assert said(event) == (200, "kept")
     assert said(event) == (200, "ignored")
-    assert requests.get(f"{url}/webhooks/razorpay", timeout=5).status_code == 405
+    assert requests.get(f"{url}/webhooks/razorpay", timeout=PATIENCE).status_code == 405
     assert store.wait_for_order(session_id)
 
 
 def test_webhook_of_a_failure_takes_nothing(store, session_id):
     failed = store.buy(session_id, "failed")
     assert store.razorpay.send(store.service.url, store.razorpay.events(failed["razorpayOrderId"])) == [200]
-    wait_until(lambda: store.razorpay.asked("payments_of", failed["razorpayOrderId"]), 10, "it is looked into")
+    wait_until(lambda: store.razorpay.asked("payments_of", failed["razorpayOrderId"]), "it is looked into")
     assert store.service.pay(session_id, store.razorpay.pay(failed["razorpayOrderId"])).status_code == 200
 
 
@@ -391,7 +391,7 @@ def test_captures_of_which_nobody_knows(store):
     with ExitStack() as faults, ThreadPoolExecutor(len(results)) as clients:
         for fault, (_, result) in results.items():
             about = result["razorpayPaymentId"]
-            faults.enter_context(store.razorpay.fault("capture", fault, TIMEOUT + 0.7, about=about))
+            faults.enter_context(store.razorpay.fault("capture", fault, TIMEOUT + 2, about=about))
         paying = {fault: clients.submit(store.service.pay, *results[fault]) for fault in results}
         answers = {fault: each.result() for fault, each in paying.items()}
     for fault, answer in answers.items():
@@ -458,7 +458,7 @@ def test_workers_killed_while_customers_pay(store):
         bought = list(threads.map(buy, range(30)))
         killing.result()
     for session_id, result in bought:
-        assert store.wait_for_order(session_id, 20)["paymentId"] == result["razorpayPaymentId"]
+        assert store.wait_for_order(session_id)["paymentId"] == result["razorpayPaymentId"]
         store.assert_captured_once(result)
 
 
@@ -468,27 +468,25 @@ def test_killed_between_capture_and_record(open_store, new_ledger, session_id):
     result = store.buy(session_id)
     with store.razorpay.fault("capture", "slow", seconds=3), ThreadPoolExecutor(1) as client:
         paying = client.submit(store.service.pay, session_id, result)
-        wait_until(lambda: store.captures(result), 10, "it is captured")
+        wait_until(lambda: store.captures(result), "it is captured")
         store.service.kill()
         with pytest.raises(requests.ConnectionError):
             paying.result()
     store.service.start()
     store.service.wait_until_alive()
-    assert store.wait_for_order(session_id, 20)["paymentId"] == result["razorpayPaymentId"]
+    assert store.wait_for_order(session_id)["paymentId"] == result["razorpayPaymentId"]
     assert store.service.pay(session_id, result).status_code == 200
     store.assert_captured_once(result)
     store.assert_balanced()
 
 
-def test_broker_that_is_away(open_store, broker, session_id):
-    store = open_store("python")
-    broker.suspend()
-    try:
-        result = store.buy(session_id)
-        assert store.service.pay(session_id, result).status_code == 200
-        assert counter(store.service, "payment_outbox_orders") == 1
-    finally:
-        broker.resume()
+def test_broker_that_is_away(open_store, gate, session_id):
+    store = open_store("python", PAYMENT_AMQP_PORT=gate.port)
+    gate.close()
+    result = store.buy(session_id)
+    assert store.service.pay(session_id, result).status_code == 200
+    assert counter(store.service, "payment_outbox_orders") == 1
+    gate.open()
     assert store.wait_for_order(session_id)["paymentId"] == result["razorpayPaymentId"]
     store.assert_balanced()
 
@@ -504,29 +502,28 @@ def test_order_whose_time_is_up(open_store):
     assert store.traces[order["orderId"]].startswith(f"00-{TRACE}-")
     (line,) = [line for line in store.service.logs().splitlines() if "had been paid: its order follows" in line]
     assert json.loads(line)["order_id"] == order["orderId"]
-    wait_until(lambda: store.service.logs().count("had not been paid: closed") == 2, 10, "the others are closed")
+    wait_until(lambda: store.service.logs().count("had not been paid: closed") == 2, "the others are closed")
 
     authorized = store.razorpay.pay(orders[unpaid])
     assert_declined(store.service.pay(unpaid, authorized), "The order was not paid for in time", "order_expired")
     assert store.order(unpaid)["checkout"]["order_id"] != orders[unpaid]
     captured = store.razorpay.pay(orders[late], "captured")["razorpayPaymentId"]
     store.razorpay.send(store.service.url, store.razorpay.events(orders[late]))
-    wait_until(lambda: store.razorpay.payments[captured]["status"] == "refunded", 10, "it is given back")
+    wait_until(lambda: store.razorpay.payments[captured]["status"] == "refunded", "it is given back")
     assert store.captures(authorized) == 0
     store.assert_balanced()
 
 
 def test_ledger_that_hangs_while_a_webhook_comes(open_store, session_id, tmp_path):
-    """503 within a second, and when it comes again it is kept."""
+    """503 in time, and when it comes again it is kept."""
     path = tmp_path / "ledger.db"
     store = open_store("python", PAYMENT_LEDGER_URL=f"sqlite:///{path}")
     result = store.buy(session_id)
     (event,) = store.razorpay.events(result["razorpayOrderId"])
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN EXCLUSIVE")
-    began = time.monotonic()
-    assert send_webhook(store.service.url, event).status_code == 503
-    assert time.monotonic() - began < 1.5
+    with in_time(0.8):
+        assert send_webhook(store.service.url, event).status_code == 503
     connection.close()
-    wait_until(lambda: send_webhook(store.service.url, event).status_code == 200, 10, "it is kept")
+    wait_until(lambda: send_webhook(store.service.url, event).status_code == 200, "it is kept")
     assert store.wait_for_order(session_id)

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from broker import PASSWORD
-from service import APP
+from service import APP, PYCACHE
 from skillupworks_payment import database, gateway
 from skillupworks_payment.settings import Rate, Settings, SettingsError
 
@@ -177,8 +177,8 @@ def test_credential_that_holds_no_password(tmp_path, content):
         Settings.from_environment(GOOD | {"AMQP_PASS": "", "CREDENTIALS_DIRECTORY": str(tmp_path)})
 
 
-def test_the_service_ends_with_the_one_line():
-    environment = GOOD | RAZORPAY | {"PAYMENT_RAZORPAY_KEY_ID": "", "PYTHONDONTWRITEBYTECODE": "1"}
+def test_the_service_ends_with_the_one_line(processes):
+    environment = GOOD | RAZORPAY | PYCACHE | {"PAYMENT_RAZORPAY_KEY_ID": ""}
     ended = subprocess.run([sys.executable, APP / "payment.py"], env=environment, capture_output=True, text=True)
     assert ended.returncode == 1
     assert ended.stderr.startswith("payment: PAYMENT_RAZORPAY_KEY_ID is not set: write the key id from Razorpay's")

@@ -8,7 +8,7 @@ from threading import Thread
 
 import pytest
 
-from service import new_session
+from service import new_session, wait_until
 from skillupworks_payment import tracing
 from test_contract import assert_refused
 
@@ -72,12 +72,7 @@ def test_the_trace_goes_on_to_cart_and_user_and_with_the_order(start_service, ne
     assert [(sent["traceparent"], sent["tracestate"]) for _, sent, _ in neighbours.asked] == [
         (ours, "vendor=7, other=8")
     ] * 2
-    orders = []
-    deadline = time.monotonic() + 10
-    while not orders:
-        assert time.monotonic() < deadline
-        orders = broker.take_orders(queue)
-    ((properties, _),) = orders
+    ((properties, _),) = wait_until(lambda: broker.take_orders(queue), "the order")
     assert properties.headers == {"traceparent": ours}
 
 
