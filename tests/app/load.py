@@ -18,7 +18,7 @@ from worlds import APART
 
 CLIENTS = 4  # with a double click each, far from filling the slots of an instance: none has to queue
 # Seconds from one payment of a client to its next, so that the processors are not the limit, also of three worlds.
-_PAUSE = 0.2 if APART else 0.1
+_PAUSE = 0.25 if APART else 0.1
 _ATTEMPTS, _RETRY = 4, 0.4  # how often and after how many seconds a client asks again that got no final answer
 
 

@@ -54,8 +54,12 @@ def test_charge_that_fails(gateway, simulator, mode, problem, charges):
     """It is in time, and sent once."""
     with simulator.mode(mode, seconds=2), in_time(TIMEOUT), pytest.raises(problem):
         gateway.charge(CHARGE)
-    wait_until(lambda: simulator.charges(0)[1] == 0, "what is being taken is taken")
-    assert len(simulator.charges(0)[0]) == charges
+
+    def seen():
+        taken, in_flight = simulator.charges(0)
+        return len(taken), in_flight
+
+    wait_until(lambda: seen() == (charges, 0), "what is being taken is taken")
 
 
 @pytest.mark.parametrize("call", ["find", "void"])

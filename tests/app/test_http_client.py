@@ -5,11 +5,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from service import APP
+from service import APP, PATIENCE
 
 sys.path.append(str(APP))
 
@@ -19,13 +19,23 @@ PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 CLOSE = None
 
 
+class Requests(list[bytes]):
+    """`closed` is released for each connection that the server has closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = threading.Semaphore(0)
+
+
 @contextmanager
-def server(*pieces: bytes | float | None) -> Iterator[tuple[HttpClient, list[bytes]]]:
+def server(*pieces: bytes | float | None) -> Iterator[tuple[HttpClient, Requests]]:
     """A server that answers each request with these pieces, waits of so many seconds, or by closing; what it got."""
-    requests: list[bytes] = []
+    requests = Requests()
 
     def answer(connection: socket.socket) -> None:
-        with connection:
+        with ExitStack() as stack:
+            stack.callback(requests.closed.release)
+            stack.enter_context(connection)
             try:
                 while request := connection.recv(65536):
                     requests.append(request)
@@ -103,7 +113,7 @@ def test_a_connection_that_was_closed_meanwhile_is_not_used():
     with server(PLAIN, CLOSE) as (service, requests):
         for _ in range(2):
             assert ask(service, "POST") == (200, b"hi")
-            time.sleep(0.2)
+            assert requests.closed.acquire(timeout=PATIENCE)
         assert len(requests) == 2
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from razorpay_simulator import Razorpay
+from service import PATIENCE
 
 SEED = 20260131
 OURS = Path(__file__).parent
@@ -48,7 +49,7 @@ def test_the_running_service_is_as_described(kind, examples, request, tmp_path, 
         *("--phases", "examples,coverage,fuzzing", "--request-timeout", "20", "--no-color"),
         f"{service.url}/openapi.json",
     ]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=10 * PATIENCE)
     print(ended.stdout)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     generated, passed = map(int, re.search(r"(\d+) generated, (\d+) passed", ended.stdout).groups())
