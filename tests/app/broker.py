@@ -15,7 +15,7 @@ import pika
 from pika.exceptions import ChannelClosedByBroker
 
 from ports import free_port
-from service import PATIENCE
+from service import PATIENCE, wait_until
 
 # The scripts themselves: the wrappers in /usr/sbin change user and directory.
 SCRIPTS = Path("/usr/lib/rabbitmq/bin")
@@ -174,8 +174,13 @@ class Broker(BrokerClient):
 
 def stop_epmd(environment: dict[str, str]) -> None:
     """The daemon that the first Erlang machine of this environment has started."""
+
+    def has_ended() -> bool:
+        said = subprocess.run(["epmd", "-kill"], env=environment, capture_output=True, timeout=PATIENCE).stdout
+        return b"not allowed" not in said  # it is not for as long as it has not heard that the node has ended
+
     with suppress(FileNotFoundError):
-        subprocess.run(["epmd", "-kill"], env=environment, capture_output=True, timeout=10)
+        wait_until(has_ended, "epmd ends")
 
 
 def _definitions(vhosts: Collection[str]) -> dict[str, list[dict]]:
