@@ -130,7 +130,7 @@ def queue_of_another_kind(world: World) -> None:
 
 @scenario(SERVICE, failures=True, after=2)
 def worker_killed_every_2_s(world: World) -> None:
-    with world.gateway.mode("slow", 0.3):
+    with world.gateway.mode("slow", 0.6):
         for _ in range(3):
             _kill_and_see({min(deployment.workers()) for deployment in world.deployments})
             time.sleep(1.9)
@@ -140,7 +140,7 @@ def worker_killed_every_2_s(world: World) -> None:
 def relay_owner_killed(world: World) -> None:
     """Another process is elected at once."""
     owners = {deployment.name: _owner(deployment) for deployment in world.deployments}
-    with world.gateway.mode("slow", 0.3):
+    with world.gateway.mode("slow", 0.6):
         time.sleep(0.5)
         _kill_and_see(set(owners.values()))
         for deployment in world.deployments:
@@ -149,7 +149,7 @@ def relay_owner_killed(world: World) -> None:
 
 @scenario(SERVICE, failures=True, after=2)
 def service_killed_and_started_again(world: World) -> None:
-    with world.gateway.mode("slow", 0.3):
+    with world.gateway.mode("slow", 0.6):
         time.sleep(0.5)
         world.each(lambda deployment: deployment.stop(Service.kill))
         world.each(lambda deployment: deployment.start())
