@@ -476,7 +476,9 @@ addEventListener("load", () => {
     header: (() => {
       const box = document.querySelector(".tall"), name = box.querySelector("th.check");
       box.scrollTop = box.scrollHeight;
-      return name.getBoundingClientRect().top - box.getBoundingClientRect().top;
+      const distance = name.getBoundingClientRect().top - box.getBoundingClientRect().top;
+      box.scrollTop = 0;
+      return distance;
     })(),
     rows: document.querySelectorAll(".matrix tbody tr").length,
     heading: document.querySelector("h1").textContent,
@@ -493,15 +495,17 @@ def look(chromium: str, folder: Path, hosts: int) -> None:
     """Open the page in a browser, wide and narrow, light and dark; leave a picture of it in results/."""
     pictures = ROOT / "results"
     pictures.mkdir(exist_ok=True)
-    page = folder / "verify.html"
     watched = folder / "watched.html"
-    watched.write_text(page.read_text().replace("</body>", f"{LOOK}</body>"))
+    watched.write_text((folder / "verify.html").read_text().replace("</body>", f"{LOOK}</body>"))
     fills = {}
     for scheme, width in (("light", 1400), ("light", 420), ("dark", 1400)):
         browser = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
         browser += [f"--blink-settings=preferredColorScheme={int(scheme == 'light')}", f"--window-size={width},1400"]
         browser += [f"--user-data-dir={folder}/profile"]
-        dom = subprocess.run([*browser, "--dump-dom", watched.as_uri()], capture_output=True, text=True, check=True)
+        picture = pictures / f"verify-{hosts}-{scheme}-{width}.png"
+        picture.unlink(missing_ok=True)
+        browser += ["--dump-dom", f"--screenshot={picture}", watched.as_uri()]
+        dom = subprocess.run(browser, capture_output=True, text=True, check=True)
         (seen,) = re.findall(r'data-seen="([^"]*)"', dom.stdout)
         seen = json.loads(seen.replace("&quot;", '"'))
         assert seen["overflow"] <= 0, f"{width} pixels are too few: {seen}"
@@ -510,7 +514,5 @@ def look(chromium: str, folder: Path, hosts: int) -> None:
         assert 0 <= seen["header"] < 5, "the checks' names stay where the table is scrolled"
         assert not set(seen["failed"]) & set(seen["ok"])
         fills[scheme] = seen["ok"]
-        picture = pictures / f"verify-{hosts}-{scheme}-{width}.png"
-        subprocess.run([*browser, f"--screenshot={picture}", page.as_uri()], capture_output=True, check=True)
         assert picture.read_bytes().startswith(b"\x89PNG")
     assert fills["light"] != fills["dark"]

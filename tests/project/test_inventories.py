@@ -93,15 +93,14 @@ def refusal(request, tmp_path_factory):
 
 
 def batches(wrongs):
-    """Put those together that differ in settings alone, each in other ones."""
-    found = [[wrong] for wrong in wrongs if not wrong.setting]
-    settings = []
+    """Put those together that differ in settings alone, each in other ones, and are found by the same check."""
+    found = []
     for wrong in wrongs:
-        if wrong.setting:
-            free = (each for each in settings if not any(wrong.settings().keys() & other.settings() for other in each))
-            batch = next(free, None)
-            batch.append(wrong) if batch else settings.append([wrong])
-    return settings + found
+        fits = (each for each in found if wrong.setting and each[0].setting and each[0].early == wrong.early)
+        free = (each for each in fits if not any(wrong.settings().keys() & other.settings() for other in each))
+        batch = next(free, None)
+        batch.append(wrong) if batch else found.append([wrong])
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ class Wrong(NamedTuple):
     hosts: tuple[str, str] = ("", "")  # what hosts.yml has, and what in its place
     setting: str = ""  # YAML for group_vars
     arguments: tuple[str, ...] = ()
+    early: bool = False  # found before the settings are looked at
 
     def settings(self) -> dict[str, object]:
         return yaml.safe_load(self.setting) or {}
@@ -55,10 +56,8 @@ SETTINGS = [
     ("payment_port: 99999", "payment_port is 99999, which is not from 1024 to 65535"),
     ("payment_trial_port: 8084", "payment_trial_port is payment_port. Write another one"),
     ("payment_port: 80", "payment_port is 80, which is not from 1024 to 65535"),
-    ("payment_cart_port: http", "payment_cart_port is 'http'. Write a number."),
     ("payment_cart_host: 10.0.0.300", "payment_cart_host is 10.0.0.300, which is no IPv4 address"),
     ("payment_bind_address: localhost", "Write an IPv4 address of the host, or 0.0.0.0 for all"),
-    ("payment_runtime: gunicorn", "payment_runtime is 'gunicorn'. Write uwsgi or python"),
     ("payment_queue: order processing", "payment_queue is 'order processing'. Write it without spaces"),
     ("payment_processes: 0", "payment_processes is 0. Write a number from 1 to 99"),
     (
@@ -92,7 +91,6 @@ SETTINGS = [
         "{payment_ledger_url: postgresql://payment@192.0.2.15/payment, payment_ledger_password: Admin@123}",
         "payment_ledger_password is a password that the install guide publishes",
     ),
-    ("payment_memory_max: half", "payment_memory_max is 'half'. Write a share of the host's such as 70%, or 350M"),
     (
         "payment_ledger_url: postgresql://payment:secret@192.0.2.15/payment",
         "payment_ledger_url has a password in it. Write that as payment_ledger_password",
@@ -157,6 +155,9 @@ SETTINGS = [
         "{payment_artifact_url: s3://a-b/a.zip, payment_version: 1.2.0, payment_artifact_sha256: " + "A" * 64 + "}",
         "which is no SHA-256 (64 digits; sha256sum prints it)",
     ),
+]
+# The same, of what is found before the settings are looked at.
+VARIABLES = [
     # a name that no role has
     ("payment_prot: 8085", "payment_prot is no variable of these roles. Did you mean payment_port?"),
     (
@@ -180,6 +181,9 @@ SETTINGS = [
         "python_runtime_package is no variable of these roles. Did you mean python_runtime_packages?",
     ),
     # a value of another type
+    ("payment_memory_max: half", "payment_memory_max is 'half'. Write a share of the host's such as 70%, or 350M"),
+    ("payment_cart_port: http", "payment_cart_port is 'http'. Write a number."),
+    ("payment_runtime: gunicorn", "payment_runtime is 'gunicorn'. Write uwsgi or python"),
     ("payment_live_tries: many", "payment_live_tries is 'many'. Write a number."),
     ("payment_live_tries: true", "payment_live_tries is True. Write a number."),
     ("payment_releases_kept: 0", "payment_releases_kept is 0. Write a number from 1 up."),
@@ -230,5 +234,6 @@ WRONG = [
         hosts=("192.0.2.11", "192.0.2.10\n    payment-1:\n      ansible_host: 192.0.2.11"),
     ),
     *(Wrong(said, setting=setting) for setting, said in SETTINGS),
+    *(Wrong(said, setting=setting, early=True) for setting, said in VARIABLES),
     *(Wrong(said, arguments=arguments) for arguments, said in ARGUMENTS),
 ]

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -68,11 +69,29 @@ class Table:
             rows[:] = [row for row in rows if row["scenario"] not in seen] + self._rows
 
 
+PATIENCE = (
+    180  # seconds: what is only waited for takes ten at most, and three times that is none of the tests' business
+)
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Return as soon as the condition holds; an OSError is that it does not yet."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if condition():
+                return
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
+        time.sleep(0.5)
+
+
 def ask(url: str, body: object = None, **headers: str) -> dict[str, object]:
     """The document that comes of a GET or, with a body, a POST; urllib's HTTPError unless it succeeds."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"} | headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
@@ -210,7 +229,7 @@ def under_load(
             yield running
         record_property("load", running.row(scenario))
         assert Counter(answer.status for answer in running.failed() if not re.match(unless, str(answer.status))) == {}
-        assert len(running.answers) > 50
+        assert len(running.answers) > 50  # it asks 55 times a second, and a run takes five seconds at least
 
     return load
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 _INTERVAL = 0.018  # seconds from one request to the next, whatever becomes of it
-_PATIENCE = 60.0  # seconds that a client waits
-_LONGEST = 600.0  # seconds after which the load ends by itself
+_PATIENCE = 60.0  # seconds that a client waits: a restart, in which it has to, takes five at most
+_LONGEST = 600.0  # seconds after which the load ends by itself; a run takes one minute
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ FAULTS = [
     Fault(
         "port taken",
         "systemctl stop payment.socket payment.service; systemd-run --unit=squatter python3 -m http.server 8084; "
-        "sleep 2; systemctl start payment.socket || true",
+        "until ss -Hltn sport = :8084 | grep -q .; do sleep 0.2; done; systemctl start payment.socket || true",
         "systemctl stop squatter || true; systemctl start payment.socket payment.service",
         cured=True,
     ),
@@ -94,8 +94,9 @@ FAULTS = [
     Fault(
         "ledger locked",
         f"systemd-run --unit=locker python3 -c \"import sqlite3, time; c = sqlite3.connect('{STATE}/ledger.db'); "
-        "c.execute('begin immediate'); time.sleep(300)\"; sleep 2",
-        "systemctl stop locker || true",
+        "c.execute('begin immediate'); open('/run/locked', 'w'); time.sleep(900)\"; "
+        "until [ -e /run/locked ]; do sleep 0.2; done",
+        "systemctl stop locker || true; rm -f /run/locked",
         cured=True,
     ),
     Fault("cart down", "systemctl stop cart", "systemctl start cart", "cart-1", cured=True),

@@ -15,7 +15,7 @@ import results
 import testinfra
 from faults import FAULTS, PAYMENT, Fault
 
-from conftest import ask
+from conftest import PATIENCE, ask, wait_until
 
 Host = testinfra.host.Host
 
@@ -95,7 +95,7 @@ def unchanged(on: Callable[[str], Host]) -> Callable[[], AbstractContextManager[
 def well(url: str, on: Callable[[str], Host]) -> Callable[[], None]:
     """Wait until the service is what it was."""
     until = f"until curl --silent --max-time 5 {url}/health | grep '.healthy.'; do sleep 1; done"
-    return lambda: on(PAYMENT).check_output("timeout 60 sh -c %s", until)
+    return lambda: on(PAYMENT).check_output(f"timeout {PATIENCE} sh -c %s", until)
 
 
 @pytest.fixture
@@ -143,7 +143,9 @@ def test_fault(fault, injected, diagnose, confusion, on, well, url):
                 ask(f"{url}/pay/diagnosed-{attempt}", {})
         if fault.orders:
             ask(f"{url}/pay/diagnosed-{time.time_ns()}", {})
-            time.sleep(12)
+            wait_until(
+                lambda: ask(f"{url}/health")["rabbitmq"] == "disconnected", "the service has seen that it is refused"
+            )
         causes = diagnose(**fault.inventory)
         confusion.append({"injected": fault.name, "diagnosed": causes[0]["cause"] if causes else "nothing"})
         assert confusion[-1]["diagnosed"] == fault.name, causes

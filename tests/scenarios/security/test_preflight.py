@@ -15,7 +15,7 @@ def listening(host, port, address="0.0.0.0"):
     host.run_expect(
         [0], f"systemd-run --unit=squatter --property=Type=exec python3 -m http.server {port} --bind {address}"
     )
-    host.run_expect([0], f"timeout 20 sh -c 'until ss -Hltn sport = :{port} | grep -q .; do sleep 0.2; done'")
+    host.run_expect([0], f"timeout 180 sh -c 'until ss -Hltn sport = :{port} | grep -q .; do sleep 0.2; done'")
     try:
         yield
     finally:

@@ -11,7 +11,7 @@ import urllib.request
 
 import pytest
 
-from conftest import ask
+from conftest import PATIENCE, ask, wait_until
 
 pytestmark = pytest.mark.in_turn
 
@@ -37,7 +37,7 @@ def marked_down(played):
 
 def status(url, body=None):
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=30) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, body), timeout=PATIENCE) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -88,7 +88,7 @@ def test_the_same_again_changes_nothing(play, source):
 def refused(url, body=None):
     """The status of an error, its `Retry-After`, and the message of its JSON."""
     with pytest.raises(urllib.error.HTTPError) as error:
-        urllib.request.urlopen(urllib.request.Request(url, body), timeout=30)
+        urllib.request.urlopen(urllib.request.Request(url, body), timeout=PATIENCE)
     answer = json.load(error.value)
     assert (error.value.headers.get_content_type(), answer["status"]) == ("application/json", "error")
     return error.value.status, error.value.headers["Retry-After"], answer["message"]
@@ -138,10 +138,7 @@ def test_no_payment_host_answers(play, entrance, payment_hosts):
         assert refused(f"{entrance}/live") == (502, "5", "The Payment Service cannot be reached at the moment")
     finally:
         on_each("systemctl start payment.socket payment.service")
-    deadline = time.monotonic() + 60
-    while status(f"{entrance}/health") != 200:
-        assert time.monotonic() < deadline
-        time.sleep(1)
+    wait_until(lambda: status(f"{entrance}/health") == 200, "the payment hosts are back")
     assert play("site.yml", "--limit=frontend").code == 0, "the tests below have the usual patience"
 
 

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import ROOT, ask
+from conftest import PATIENCE, ROOT, ask, wait_until
 from load import Load
 
 
@@ -32,7 +32,7 @@ def consumed(settings):
 
     def orders(awaited):
         came = Counter()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             taken = subprocess.run(program, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()
             came.update(json.loads(line)["orderId"] for line in taken)
@@ -90,17 +90,10 @@ def test_a_payment_host_that_dies_under_load(entrance, urls, settings, consumed)
     assert [answer for answer in failed if not answer.began <= killed] == []
     assert [answer for answer in failed if answer.began + answer.seconds < killing] == []
     answered = {answer.order for answer in load.answers if answer.order}
-    assert len(answered) > 100
+    assert len(answered) > 100  # a third of what is asked in eleven seconds
     # An order that was published by a relay that then died comes again, with the same id.
     assert answered - consumed(answered).keys() == set()
 
 
 def test_the_host_that_died_is_back(urls):
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            assert ask(f"{urls['payment-2']}/health")["status"] == "healthy"
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(1)
+    wait_until(lambda: ask(f"{urls['payment-2']}/health")["status"] == "healthy", "payment-2 is back")
