@@ -13,11 +13,11 @@ import testinfra
 
 from conftest import ROOT
 
+pytestmark = pytest.mark.in_turn
+
 # Prints which ports of a host let this one in. A port that does not may not answer at all.
 SCAN = """
 import concurrent.futures, json, socket, sys
-
-pytestmark = pytest.mark.in_turn
 
 def is_open(port):
     try:
