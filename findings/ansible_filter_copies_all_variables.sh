@@ -9,7 +9,7 @@ set -euo pipefail
 work=$(mktemp --directory)
 trap 'rm --recursive --force "$work"' EXIT
 cd "$work"
-python3 -m venv venv
+"${PYTHON:-python3}" -m venv venv
 venv/bin/pip install --quiet --disable-pip-version-check ansible-core==2.19.14
 mkdir filter_plugins
 cat >filter_plugins/copies.py <<'END'
@@ -26,20 +26,18 @@ class Noticed:
         return self
 
 
-def copies(value, notice):
-    """Say how many of the play's other variables a deep copy of `value` copies, and one of the same as plain Python."""
-    before = Noticed.copies
-    templar = value._templar
-    templar._variables["another variable of the play"] = Noticed()
+def copied(value):
+    """Say how often a variable of the play is copied with `value`, and with the same as a list of Python's own."""
+    value._templar._variables["another variable of the play"] = Noticed()
     copy.deepcopy(value)
-    lazy = Noticed.copies - before
+    lazy = Noticed.copies
     copy.deepcopy([each for each in value])
-    return {"lazy": lazy, "plain": Noticed.copies - before - lazy, "kind": type(value).__name__}
+    return {"given": lazy, "plain": Noticed.copies - lazy, "kind": type(value).__name__}
 
 
 class FilterModule:
     def filters(self):
-        return {"copies": copies}
+        return {"copied": copied}
 END
 cat >play.yml <<'END'
 - hosts: localhost
@@ -47,6 +45,10 @@ cat >play.yml <<'END'
   vars:
     numbers: [1, 2]
   tasks:
-    - debug: {msg: "{{ numbers | copies(0) }}"}
+    - set_fact: {seen: "{{ numbers | copied }}"}
+    - assert:
+        that: seen.given == 1 and seen.plain == 0
+        fail_msg: "this has changed: {{ seen }}"
+        success_msg: "as described: {{ seen }}"
 END
 venv/bin/ansible-playbook -i localhost, -c local play.yml

@@ -82,14 +82,12 @@ def test_the_guide_by_hand(guides_zip, host, settings):
     assert '"status":"healthy"' in done.stdout
 
 
-def test_it_is_adopted(play, host, settings, release, under_load):
-    """By the inventory's release, whose requirements come from a package index and are compiled here."""
+def test_it_is_adopted(play, source, host, settings, release, under_load):
     # At its end the guide's service answers 500 and resets, and its port is closed until systemd has opened it.
     ends_hard = "500|Connection(Refused|Reset)Error|RemoteDisconnected"
     with under_load("adoption of an installation by hand", unless=ends_hard):
-        played = play("site.yml")
+        played = play("site.yml", **source("1.0.0"))
         assert played.code == 0, played.output
-    assert "Install what compiles the requirements, unless the artifact brings wheels" in played.changed()
     assert release().startswith("1.0.0-")
     assert "by-hand" in releases(host, settings)
     assert not host.file(f"{settings['payment_link']}.by-hand").exists
@@ -103,7 +101,10 @@ def test_and_gone_back_to(play, host, url):
     assert "AMQP_PASS" in host.file("/etc/systemd/system/payment.service").content_string
 
 
-def test_and_left_again(play, release):
+def test_and_left_again(play, host, settings, release):
+    """For the inventory's release, whose requirements come from a package index: S3 has it without wheels."""
     played = play("site.yml")
     assert played.code == 0, played.output
-    assert release().startswith("1.0.0-")
+    assert "Install the locked requirements in the release's own virtual environment" in played.changed()
+    assert release() == f"1.0.0-{settings['payment_artifact_sha256'][:12]}"
+    assert not host.file(f"{settings['payment_link']}/wheels").exists
