@@ -1,5 +1,6 @@
 """A wrong inventory is refused before any host is touched, in words that say where, what and what instead."""
 
+import itertools
 import json
 import re
 import shutil
@@ -71,8 +72,11 @@ def refusal(request, tmp_path_factory):
     """
     wanted = [item.callspec.params["wrong"] for item in request.session.items if "refusal" in item.fixturenames]
 
+    base, numbers = tmp_path_factory.mktemp("wrong"), itertools.count()  # pytest's factory is not for threads
+
     def run(wrongs):
-        folder = tmp_path_factory.mktemp("wrong")
+        folder = base / str(next(numbers))
+        folder.mkdir()
         inventory = fill_in(folder / "fleet")
         hosts = inventory / "hosts.yml"
         edit(hosts, *wrongs[0].hosts)
