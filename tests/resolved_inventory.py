@@ -3,15 +3,20 @@
 Testinfra itself does not template addresses, nor does it read the roles' defaults.
 """
 
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
+import playbooks
 import pytest
 
-ROOT = Path(__file__).parents[1]
+
+def resolve(inventory: str | Path, folder: Path, *arguments: str) -> None:
+    """Write the inventory into the folder as the playbooks see it."""
+    code, said = playbooks.Run(
+        "tests/resolve.yml", f"--inventory={inventory}", f"--extra-vars=resolved={folder}", *arguments
+    ).wait()
+    if code:
+        raise pytest.UsageError(f"the inventory {inventory} could not be resolved:\n{said}")
 
 
 def use(config: pytest.Config) -> None:
@@ -21,12 +26,6 @@ def use(config: pytest.Config) -> None:
         return
     folder = tempfile.TemporaryDirectory(prefix="inventory-")
     config.add_cleanup(folder.cleanup)
-    playbook = [sys.executable, "-m", "ansible", "playbook", ROOT / "tests/resolve.yml"]
-    subprocess.run(
-        [*playbook, f"--inventory={given}", f"--extra-vars=resolved={folder.name}"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-    )
+    resolve(given, Path(folder.name))
     config.option.ansible_inventory = folder.name
     config.option.sudo = True

@@ -1,15 +1,10 @@
 """verify.yml says yes to a sound host, and no to one that is not; diagnose.yml finds nothing wrong with a sound one."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from xml.etree import ElementTree
 
+import playbooks
 import pytest
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -18,16 +13,9 @@ def play(request, tmp_path):
     inventory = request.config.getoption("ansible_inventory")
 
     def run(name, document):
-        plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}  # Molecule wants colours
-        command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{name}", f"--inventory={inventory}"]
-        done = subprocess.run(
-            [*command, f"--extra-vars=payment_checkup_results={tmp_path}"],
-            cwd=ROOT,
-            env=os.environ | plain | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
-            capture_output=True,
-            text=True,
-        )
-        return done.returncode, done.stdout, json.loads((tmp_path / document).read_text())
+        results = f"--extra-vars=payment_checkup_results={tmp_path}"
+        code, said = playbooks.Run(f"playbooks/{name}", f"--inventory={inventory}", results).wait()
+        return code, said, json.loads((tmp_path / document).read_text())
 
     return run
 

@@ -3,7 +3,6 @@
 import functools
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +12,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "tests"))  # results
+sys.path.append(str(ROOT / "tests"))
+
+import playbooks  # noqa: E402
+
 ROLES = sorted(path.name for path in (ROOT / "roles").iterdir())
 
 
@@ -44,15 +46,13 @@ def run_site_in(folder: Path, inventory: Path, *arguments: str) -> Run:
     ssh = folder / "ssh"
     ssh.write_text(f"#!/bin/sh\ntouch {touched}\nexit 255\n")
     ssh.chmod(0o755)
-    surroundings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_SSH_EXECUTABLE": str(ssh), "COLUMNS": "10000"}
-    done = subprocess.run(
-        ["ansible-playbook", f"--inventory={inventory}", "playbooks/site.yml", "--connection=ssh", *arguments],
-        cwd=ROOT,
-        env=os.environ | surroundings | {"ANSIBLE_SSH_RETRIES": "0"},
-        capture_output=True,
-        text=True,
-    )
-    return Run(done.returncode, done.stdout + done.stderr, touched.exists())
+    code, said = playbooks.Run(
+        *(f"--inventory={inventory}", "playbooks/site.yml", "--connection=ssh", *arguments),
+        PATH=f"{folder}:{os.environ['PATH']}",
+        ANSIBLE_SSH_RETRIES="0",
+        COLUMNS="10000",
+    ).wait()
+    return Run(code, said, touched.exists())
 
 
 @pytest.fixture

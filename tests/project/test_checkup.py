@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import playbooks
 import pytest
 import yaml
 
@@ -410,20 +411,14 @@ def report(tmp_path: Path, payment: Evidence, frontend: Evidence) -> Callable[[i
             inventory["frontend"]["vars"] = {"__payment_checkup_asked": time.time() - 4}
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump(inventory, sort_keys=False))
         (tmp_path / "report.yml").write_text(REPORT)
-        done = subprocess.run(
-            [
-                "ansible-playbook",
-                f"-i{tmp_path}/inventory.yml",
-                tmp_path / "report.yml",
-                f"-epayment_checkup_results={tmp_path}",
-                *options,
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert (tmp_path / "verify.html").exists(), done.stdout + done.stderr
-        assert (done.returncode == 0) == (hosts < 7), "it ends with an error when a check failed"
+        code, said = playbooks.Run(
+            f"--inventory={tmp_path}/inventory.yml",
+            tmp_path / "report.yml",
+            f"--extra-vars=payment_checkup_results={tmp_path}",
+            *options,
+        ).wait()
+        assert (tmp_path / "verify.html").exists(), said
+        assert (code == 0) == (hosts < 7), "it ends with an error when a check failed"
         return tmp_path
 
     return make

@@ -4,12 +4,12 @@ import itertools
 import json
 import re
 import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import results
 import yaml
+from resolved_inventory import resolve
 
 from conftest import ROOT, run_site_in
 from wrong_inventories import WRONG
@@ -55,10 +55,7 @@ def test_all_neighbours_on_localhost(inventory, run_site, tmp_path):
     for address in list(ADDRESSES.values())[1:]:
         edit(inventory / "hosts.yml", address, "localhost")
     assert run_site(inventory).touched_a_host
-    command = ["ansible-playbook", f"--inventory={inventory}", f"--extra-vars=resolved={tmp_path}"]
-    subprocess.run(
-        [*command, "--skip-tags=measure", "tests/resolve.yml"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-    )
+    resolve(inventory, tmp_path, "--skip-tags=measure")
     settings = json.loads((tmp_path / "payment-1.json").read_text())["all"]["hosts"]["payment-1"]
     assert {settings[f"payment_{name}_host"] for name in ("cart", "user", "amqp")} == {"localhost"}
 
@@ -153,10 +150,7 @@ FRONTEND = "    frontend-1:\n      ansible_host: 192.0.2.15\n"
 )
 def test_proxies_and_sources_are_the_frontend_hosts(inventory, tmp_path, frontend, addresses, rate):
     edit(inventory / "hosts.yml", FRONTEND, frontend)
-    command = ["ansible-playbook", f"--inventory={inventory}", f"--extra-vars=resolved={tmp_path}"]
-    subprocess.run(
-        [*command, "--skip-tags=measure", "tests/resolve.yml"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-    )
+    resolve(inventory, tmp_path, "--skip-tags=measure")
     settings = json.loads((tmp_path / "payment-1.json").read_text())["all"]["hosts"]["payment-1"]
     assert (settings["payment_trusted_proxies"], settings["payment_rate_client"]) == (addresses, rate)
     assert settings["app_firewall_sources"] == addresses

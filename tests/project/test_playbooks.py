@@ -3,6 +3,7 @@
 import re
 import subprocess
 
+import playbooks
 import pytest
 
 from conftest import ROOT, load
@@ -58,8 +59,8 @@ def test_addresses_are_in_hosts_files_alone():
 
 def test_verifying_an_inventory_without_payment_hosts_is_an_error(tmp_path):
     (tmp_path / "hosts.yml").write_text("cart: {hosts: {cart-1: {ansible_host: 192.0.2.12}}}\n")
-    done = subprocess.run(["ansible-playbook", "-i", tmp_path, "playbooks/verify.yml"], cwd=ROOT, capture_output=True)
-    assert done.returncode != 0
+    code, said = playbooks.Run("--inventory", tmp_path, "playbooks/verify.yml").wait()
+    assert code != 0, said
 
 
 def test_the_readme_is_finished():

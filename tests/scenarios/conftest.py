@@ -1,10 +1,8 @@
 """Runs the shipped playbooks against test hosts, and load beside them. Not for a live fleet."""
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -23,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 APP = ROOT / "files" / "payment"
 sys.path.append(str(ROOT / "tests"))
 
+import playbooks  # noqa: E402
 import resolved_inventory  # noqa: E402
 import results  # noqa: E402
 
@@ -121,28 +120,16 @@ class Played:
 @pytest.fixture(scope="module")
 def play(request: pytest.FixtureRequest, host: object) -> Callable[..., Played]:  # of a host: it keeps the tests' order
     """Run a playbook, with variables as keywords; with `kill_at`, kill it -9 as soon as that task begins."""
-    plain = {"ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true", "PYTHONUNBUFFERED": "1"}
-    plain |= {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
 
     def run(playbook: str, *arguments: str, kill_at: str | None = None, **variables: object) -> Played:
-        command = [sys.executable, "-m", "ansible", "playbook", f"playbooks/{playbook}"]
-        command += [f"--inventory={request.config.given_inventory}", f"--extra-vars={json.dumps(variables)}"]
-        process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=ROOT,
-            env=os.environ | plain,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        given = f"--inventory={request.config.given_inventory}", f"--extra-vars={json.dumps(variables)}"
+        started = playbooks.Run(f"playbooks/{playbook}", *given, *arguments)
         lines = []
-        for line in process.stdout:
+        for line in started.lines:
             lines.append(line)
             if kill_at and re.match(rf"TASK \[.*\b{re.escape(kill_at)}\]", line):
-                os.killpg(process.pid, signal.SIGKILL)
-        return Played(process.wait(), "".join(lines))
+                started.kill()
+        return Played(started.wait()[0], "".join(lines))
 
     return run
 
