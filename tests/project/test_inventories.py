@@ -56,7 +56,7 @@ def test_all_neighbours_on_localhost(inventory, run_site, tmp_path):
         edit(inventory / "hosts.yml", address, "localhost")
     assert run_site(inventory).touched_a_host
     resolve(inventory, tmp_path, "--skip-tags=measure")
-    settings = json.loads((tmp_path / "payment-1.json").read_text())["all"]["hosts"]["payment-1"]
+    settings = json.loads((tmp_path / "hosts.json").read_text())["all"]["hosts"]["payment-1"]
     assert {settings[f"payment_{name}_host"] for name in ("cart", "user", "amqp")} == {"localhost"}
 
 
@@ -151,7 +151,7 @@ FRONTEND = "    frontend-1:\n      ansible_host: 192.0.2.15\n"
 def test_proxies_and_sources_are_the_frontend_hosts(inventory, tmp_path, frontend, addresses, rate):
     edit(inventory / "hosts.yml", FRONTEND, frontend)
     resolve(inventory, tmp_path, "--skip-tags=measure")
-    settings = json.loads((tmp_path / "payment-1.json").read_text())["all"]["hosts"]["payment-1"]
+    settings = json.loads((tmp_path / "hosts.json").read_text())["all"]["hosts"]["payment-1"]
     assert (settings["payment_trusted_proxies"], settings["payment_rate_client"]) == (addresses, rate)
     assert settings["app_firewall_sources"] == addresses
 
