@@ -178,6 +178,29 @@ def test_rollback(play, host, releases, under_load):
     assert drained(host) == []
 
 
+@pytest.mark.parametrize("failing", ["payment-1", "payment-2"])
+def test_a_failure_beside_a_host_that_succeeds(failing, play, source, host, settings, releases, payment_hosts):
+    """In one batch, after the switch: one gets back what answered before, the other one's release is proven."""
+    (other,) = payment_hosts.keys() - {failing}
+    program = (
+        "import os, socket\n"
+        f"if (socket.gethostname(), os.environ['PAYMENT_PORT']) == ('{failing}', '{settings['payment_port']}'):\n"
+        "    raise SystemExit('fails on this host alone')\n"
+    )
+    before = releases()
+    played = play("site.yml", payment_serial="2", payment_live_tries=3, **source("2.0.0", program))
+    assert played.code != 0
+    assert "fails on this host alone" in played.output
+    assert "Lay the route" not in played.output
+    assert releases() == before | {other: "2.0.0"}
+    assert [played.recap(name)["failed"] for name in (failing, other)] == [1, 0]
+    proven = payment_hosts[other].check_output("readlink /opt/skillupworks/payment/proven/last")
+    assert proven.startswith("2.0.0-")
+    assert drained(host) == []
+    assert play("site.yml", payment_serial="2", **source("1.0.0")).code == 0
+    assert releases() == before
+
+
 @pytest.mark.parametrize("kind", ["missing module", "unusable ledger"])
 def test_a_failure_on_the_first_host(kind, play, source, host, releases, payment_hosts, under_load):
     """It is put back and gets requests again; what serves on the second host is not touched."""
