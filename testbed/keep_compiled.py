@@ -17,7 +17,7 @@ def _kept(path, source, *more):
     try:
         with open(file, "rb") as kept:
             return marshal.load(kept)
-    except (OSError, EOFError, ValueError):
+    except (OSError, EOFError, ValueError, TypeError):
         code = _compile(path, source, *more)
     try:
         os.makedirs(FOLDER, exist_ok=True)

@@ -17,7 +17,7 @@ def rabbitmq(request):
 
 
 @pytest.fixture(scope="module")
-def changed(host, play, rabbitmq, settings, tmp_path_factory):
+def changed(host, play, rabbitmq, settings, url, tmp_path_factory):
     """Change the password in RabbitMQ, and return the argument by which the inventory has the new one."""
     old, new = settings["payment_amqp_password"], f"new-{secrets.token_hex(12)}"
     file = tmp_path_factory.mktemp("vault") / "vault.json"
@@ -32,6 +32,7 @@ def changed(host, play, rabbitmq, settings, tmp_path_factory):
     rabbitmq.check_output(change.format(password=old, **settings))
     assert play("site.yml").code == 0
     assert host.file(kept(settings)).content_string == settings["payment_amqp_password"]
+    assert ask(f"{url}/health")["rabbitmq"] == "connected"
 
 
 def kept(settings):
