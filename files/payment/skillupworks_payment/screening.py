@@ -18,8 +18,7 @@ _CARD_DATA = "must not be here: it is, or looks like, card data, which this serv
 def screen(document: dict[str, Any]) -> None:
     """PaymentError 400 naming a field that may not be; the answer has names of the body, and none of its values.
 
-    `sku` of an item may be any number, as a barcode is one: it is compared with the cart's and goes nowhere. So
-    may `razorpaySignature`, whose hex digits have a card's number in them by chance once in 250: a pattern checks it.
+    `sku` of an item may be any number, as a barcode is one: it is compared with the cart's and goes nowhere.
     """
     containers: list[tuple[str, dict[str, Any] | list[Any], int]] = [("", document, 1)]
     values = 1
@@ -38,7 +37,7 @@ def screen(document: dict[str, Any]) -> None:
                 if len(value) > LONGEST_STRING:
                     where = _path(path, name)
                     raise invalid(where, f"{where}: must not be longer than {LONGEST_STRING} characters")
-                if card_data.in_text(value) and not _may_be_any_number(_path(path, name)):
+                if card_data.in_text(value) and not _is_sku(_path(path, name)):
                     raise card_data_sent(_path(path, name))
             elif isinstance(value, _CONTAINERS):
                 containers.append((_path(path, name), value, depth + 1))
@@ -68,9 +67,8 @@ def _path(container: str, name: str | int) -> str:
     return f"{container}.{name}" if container else name
 
 
-def _may_be_any_number(path: str) -> bool:
-    is_sku = path.startswith("items[") and path.endswith("].sku") and path.count(".") == 1
-    return is_sku or path == "razorpaySignature"
+def _is_sku(path: str) -> bool:
+    return path.startswith("items[") and path.endswith("].sku") and path.count(".") == 1
 
 
 def _plain(number: int | Decimal) -> str:
