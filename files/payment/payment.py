@@ -9,7 +9,7 @@ from pathlib import Path
 
 from flask import Flask
 
-from skillupworks_payment import charging, database, gateway, logs, web, webhooks
+from skillupworks_payment import charging, database, gateway, logs, uwsgi_input, web, webhooks
 from skillupworks_payment.background import Background
 from skillupworks_payment.database import LedgerUnavailable
 from skillupworks_payment.health import Health
@@ -90,6 +90,7 @@ except SettingsError as error:
     sys.exit(f"payment: {error}")
 
 if uwsgi:
+    app.wsgi_app = uwsgi_input.completed(app.wsgi_app, uwsgi)
     # What is here now stays, and is shared by the workers as long as nobody writes into it: the collector would.
     gc.collect()
     gc.freeze()

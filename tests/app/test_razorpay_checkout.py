@@ -205,6 +205,27 @@ def test_with_a_key(store, session_id):
     assert_refused(store.service.pay(session_id, {"total": 1}, headers=headers), 422)
 
 
+def test_result_as_checkouts_handler_has_it(store, session_id):
+    """As it is, and as somebody sends it who has read of our names as well."""
+    ours = store.buy(session_id)
+    theirs = {
+        "razorpay_order_id": ours["razorpayOrderId"],
+        "razorpay_payment_id": ours["razorpayPaymentId"],
+        "razorpay_signature": ours["razorpaySignature"],
+    }
+    paid = store.service.pay(session_id, theirs)
+    assert (paid.status_code, paid.json()["paymentId"]) == (200, ours["razorpayPaymentId"])
+    assert store.service.pay(session_id, ours | theirs).content == paid.content
+    store.assert_captured_once(ours)
+
+
+def test_webhook_in_chunks(store, session_id):
+    (event,) = store.razorpay.events(store.buy(session_id)["razorpayOrderId"])
+    answer = send_webhook(store.service.url, event, in_chunks=True)
+    assert (answer.status_code, answer.json()["status"]) == (200, "kept")
+    store.wait_for_order(session_id)
+
+
 @pytest.mark.parametrize("part", ["razorpayOrderId", "razorpayPaymentId", "razorpaySignature"])
 @pytest.mark.parametrize("wrong", ["missing", "malformed", "another's"])
 def test_result_that_is_none(store, session_id, part, wrong):

@@ -35,7 +35,7 @@ def create_app(
     app.json.sort_keys = False  # fields in the order of the documentation
     app.json.compact = True
     app.wsgi_app = _only_http(app.wsgi_app)
-    app.config["MAX_CONTENT_LENGTH"] = bodies.MAX_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = bodies.MAX_BYTES + 1  # of one in chunks, so much is read and all else is left
 
     @app.before_request
     def begin() -> None:
