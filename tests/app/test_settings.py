@@ -26,6 +26,9 @@ RAZORPAY = {
     "PAYMENT_RAZORPAY_WEBHOOK_SECRET": "the secret of webhooks",
 }
 
+NAMES = r"\b(?:CART|USER|AMQP|PAYMENT|PROMETHEUS)_[A-Z_]+\b"
+VARIABLES = set(re.findall(f'"({NAMES})"', (APP / "skillupworks_payment" / "settings.py").read_text()))
+
 
 def test_defaults():
     settings = Settings.from_environment(GOOD)
@@ -86,6 +89,27 @@ def test_wrong(name, value):
     with pytest.raises(SettingsError, match=rf"^{name} is .*{value}.*: write ") as raised:
         Settings.from_environment(GOOD | {name: value})
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("url", ["amqps://user:se/cret@host:5671", "user:secret word@host", "https://h/?key=secret"])
+def test_credentials_of_a_pasted_url_are_not_shown(url):
+    """Whatever variable it was pasted into."""
+    refused = {}
+    for name in sorted(VARIABLES):
+        try:
+            settings = Settings.from_environment(GOOD | {name: url})
+            gateway.from_settings(settings)
+            database.from_url(settings.ledger_url, settings.ledger_password)
+        except SettingsError as error:
+            refused[name] = str(error)
+    assert "cret" not in "".join(refused.values())
+    assert refused.keys() >= {
+        "CART_HOST",
+        "AMQP_HOST",
+        "PAYMENT_GATEWAY",
+        "PAYMENT_LEDGER_URL",
+        "PAYMENT_TRUSTED_PROXIES",
+    }
 
 
 @pytest.mark.parametrize(
@@ -186,8 +210,6 @@ def test_the_service_ends_with_the_one_line(processes):
 
 
 def test_readme_lists_every_variable():
-    names = r"\b(?:CART|USER|AMQP|PAYMENT|PROMETHEUS)_[A-Z_]+\b"
     table = [line for line in (APP / "README.md").read_text().splitlines() if line.startswith("| `")]
-    listed = {name for row in table for name in re.findall(names, row.split("|")[1])}
-    read = set(re.findall(f'"({names})"', (APP / "skillupworks_payment" / "settings.py").read_text()))
-    assert listed == read | {"PROMETHEUS_MULTIPROC_DIR"}
+    listed = {name for row in table for name in re.findall(NAMES, row.split("|")[1])}
+    assert listed == VARIABLES | {"PROMETHEUS_MULTIPROC_DIR"}

@@ -123,6 +123,11 @@ def _state_directory(environ: Mapping[str, str]) -> str:
     return environ.get("STATE_DIRECTORY", "").partition(":")[0] or "/var/lib/skillupworks/payment"
 
 
+def _shown(value: str) -> str:
+    """A wrong value for a message, without what may be credentials: somebody may have pasted a URL with a password."""
+    return repr(re.sub(r"(?s)^.*(?=@)|(?<=\?).*", "...", value))
+
+
 class _Reader:
     """Reads one variable at a time; an empty variable counts as missing."""
 
@@ -138,7 +143,7 @@ class _Reader:
     def matching(self, name: str, default: str | None, pattern: str, wanted: str) -> str:
         value = self.text(name, default)
         if not re.fullmatch(pattern, value):
-            raise SettingsError(f"{name} is {value!r}: write {wanted}")
+            raise SettingsError(f"{name} is {_shown(value)}: write {wanted}")
         return value
 
     def host(self, name: str, default: str | None = None) -> str:
@@ -182,16 +187,15 @@ class _Reader:
         try:
             return tuple(ipaddress.ip_network(each.strip()) for each in value.split(",") if each.strip())
         except ValueError as error:
-            raise SettingsError(
-                f"{name} is {value!r}: write IP addresses or networks such as 10.0.0.5,10.1.0.0/24 ({error})"
-            ) from error
+            wanted = "IP addresses or networks such as 10.0.0.5,10.1.0.0/24"
+            raise SettingsError(f"{name} is {_shown(value)}: write {wanted}") from error
 
     def directory(self, name: str) -> Path | None:
         value = self._environ.get(name)
         if not value:
             return None
         if not Path(value).is_dir():
-            raise SettingsError(f"{name} is {value!r}: write an existing directory, or leave it out")
+            raise SettingsError(f"{name} is {_shown(value)}: write an existing directory, or leave it out")
         return Path(value)
 
     def razorpay(self) -> RazorpayKeys:
