@@ -92,9 +92,10 @@ venv() {
     say "making $folder from $*"
     rm -rf "$folder"
     "$(python)" -m venv "$folder"
-    # uWSGI is for Python alone, as on the hosts.
+    # uWSGI is for Python alone, as on the hosts: compiled here, as pip's cache may have one that is for more.
     for file in "$@"; do
-        UWSGI_PROFILE=pyonly "$folder/bin/pip" install --quiet --no-compile --disable-pip-version-check --require-hashes --requirement "$file"
+        UWSGI_PROFILE=pyonly "$folder/bin/pip" install --quiet --no-compile --disable-pip-version-check --require-hashes \
+            $([[ $file != files/payment/* ]] || echo --no-cache-dir) --requirement "$file"
     done
     sha256sum "$@" >"$stamp"
 }

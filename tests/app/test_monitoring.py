@@ -48,9 +48,18 @@ def samples(text):
 
 
 def test_the_rules_are_good(promtool):
-    code, said = promtool("check", "rules", RULES)
+    code, said = promtool("check", "rules", "--lint-fatal", RULES)
     assert code == 0, said
     assert f"{len(ALERTS)} rules found" in said
+
+
+def test_rules_that_are_there_twice_are_not_good(promtool, tmp_path):
+    """promtool says so and ends with 0, but for --lint-fatal."""
+    rules = yaml.safe_load(RULES.read_text())
+    rules["groups"][0]["rules"] *= 2
+    (tmp_path / "rules.yml").write_text(json.dumps(rules))
+    code, said = promtool("check", "rules", "--lint-fatal", tmp_path / "rules.yml")
+    assert (code, "duplicate rule" in said) == (3, True), said
 
 
 def test_alerts_fire_when_they_should(promtool, tmp_path):
@@ -67,7 +76,7 @@ def test_expressions_of_the_dashboard_can_be_evaluated(promtool, tmp_path):
         for number, expression in enumerate(PANELS.values())
     ]
     (tmp_path / "rules.yml").write_text(json.dumps({"groups": [{"name": "panels", "rules": rules}]}))
-    code, said = promtool("check", "rules", tmp_path / "rules.yml")
+    code, said = promtool("check", "rules", "--lint-fatal", tmp_path / "rules.yml")
     assert code == 0, said
 
 

@@ -69,6 +69,6 @@ def new_order_id() -> str:
     """ORD- and 25 digits: the time in milliseconds (13), then a random number (12) from the operating system.
 
     Two ids are equal only when two orders of one millisecond draw the same of 10**12 numbers, whatever thread, worker
-    or host they come from. `secrets` and not `random`, whose state all forked workers would share.
+    or host they come from. `secrets` and not `random`, whose numbers can be told from those before.
     """
     return f"ORD-{time.time_ns() // 1_000_000}{secrets.randbelow(10**12):012}"

@@ -1,4 +1,4 @@
-"""Razorpay, over its documented HTTP API and not its package, which has no timeout and sends a POST again.
+"""Razorpay, over its documented HTTP API and not its package, which has no timeout.
 
 A customer pays in the browser, with Razorpay's Checkout, for an order that is made here; that payment is `authorized`
 then and takes no money before it is captured. https://razorpay.com/docs/api/ has the calls.
