@@ -1,5 +1,6 @@
 """What the service answers, in both runtimes."""
 
+import json
 import re
 import socket
 from datetime import UTC, datetime, timedelta
@@ -87,6 +88,47 @@ def test_amount_with_a_fraction(service, put_cart):
     assert '"amount":0.3,' in response.text
 
 
+def test_a_cart_posted_as_the_cart_service_gave_it(service, put_cart):
+    """Its sum, in floating point: 182.45000000000002."""
+    item = {"sku": "A", "name": "a", "qty": 5, "price": 36.49, "subtotal": 36.49 * 5}
+    cart = {"total": 36.49 * 5, "tax": 30.4, "items": [item]}
+    assert "0000000" in json.dumps(cart)
+    response = service.pay(put_cart(cart), cart)
+    assert (response.status_code, response.json()["amount"]) == (200, 182.45)
+
+
+LINE = {"sku": "A", "qty": 1, "price": 1, "subtotal": 1}
+
+
+@pytest.mark.parametrize(
+    "cart",
+    [
+        {"total": 10_001, "items": [LINE | {"qty": 10_001, "subtotal": 10_001}]},
+        {"total": 10**25, "items": [LINE | {"qty": 10**25, "subtotal": 10**25}]},
+        {"total": 1e25, "items": [LINE | {"qty": 1e25, "subtotal": 1e25}]},
+        {"total": 2 * 10**10, "items": [LINE | {"qty": 2, "price": 10**10, "subtotal": 2 * 10**10}]},
+        {"total": 1.5 * 10**10, "items": [LINE | {"qty": 1, "price": 7.5 * 10**9, "subtotal": 7.5 * 10**9}] * 2},
+        {"total": 501, "items": [LINE] * 501},
+        {"total": 30_000, "items": [LINE] * 30_000},  # and longer than any answer that is read
+    ],
+    ids=["pieces", "pieces of 26 digits", "pieces in floating point", "subtotal", "total", "lines", "very many lines"],
+)
+def test_cart_that_is_too_large(service, put_cart, cart):
+    """The client can mend it, so nobody is to try again, and nobody is to look into it."""
+    before = len(service.logs())
+    response = service.pay(put_cart({"tax": 0} | cart), {})
+    assert assert_refused(response, 400)["message"].startswith("Cart is too large: ")
+    assert "Retry-After" not in response.headers
+    logged = service.logs()[before:]
+    assert "cart_too_large" in logged
+    assert not re.search("WARNING|ERROR", logged)
+
+
+def test_cart_that_is_wrong_and_too_large(service, put_cart):
+    cart = {"total": 10_001, "tax": 0, "items": [LINE | {"qty": 10_001, "price": -1, "subtotal": 10_001}]}
+    assert_refused(service.pay(put_cart(cart), {}), 503)
+
+
 @pytest.mark.parametrize("session_id", ["empty-1", "missing-1"])
 def test_empty_cart(service, session_id):
     response = service.pay(session_id, {})
@@ -145,6 +187,12 @@ def test_items_that_are_not_all_of_the_carts(uwsgi, put_cart):
         (f'{{"total": {"9" * 5000}}}', "total"),
         ('{"paymentMethod": 7}', "paymentMethod"),
         ('{"paymentMethod": "a b"}', "paymentMethod"),
+        ('{"Total": 1999}', "Total"),
+        ('{"payment_method": "razorpay"}', "payment_method"),
+        ('{"razorpay_paymentId": "pay_1"}', "razorpay_paymentId"),
+        ('{"razorpayOrderID": "order_1"}', "razorpayOrderID"),
+        ('{"razorpayOrderId": "order_1", "razorpay_order_id": "order_2"}', "razorpayOrderId"),
+        ('{"razorpay_order_id": "order!"}', "razorpay_order_id"),
         ('{"items": {}}', "items"),
         ('{"items": []}', "items"),
         ('{"items": [7]}', "items[0]"),
@@ -164,6 +212,11 @@ def test_every_wrong_field_is_named(uwsgi):
     body = {"total": -1, "paymentMethod": "a b", "items": [{"sku": "", "qty": 0, "price": 1}]}
     message = assert_refused(uwsgi.pay("demo-body", body), 400, field="total")["message"]
     assert all(f"{field}: " in message for field in ("total", "paymentMethod", "items[0].sku", "items[0].qty"))
+
+
+def test_a_field_in_another_spelling_is_told_the_right_one(uwsgi):
+    message = assert_refused(uwsgi.pay("demo-body", {"payment-method": "x"}), 400, field="payment-method")["message"]
+    assert message == "payment-method is not known: write paymentMethod"
 
 
 def test_gift_in_a_cart(uwsgi, put_cart):

@@ -41,6 +41,11 @@ def empty_cart() -> PaymentError:
     return PaymentError(400, "empty_cart", "Cart is empty")
 
 
+def cart_too_large(problem: str) -> PaymentError:
+    """400: nobody is charged for so much at once; the client can take something out."""
+    return PaymentError(400, "cart_too_large", f"Cart is too large: {problem}")
+
+
 def charge_failed(reason: str, error: str) -> PaymentError:
     """500: the gateway did not take the money, or did not say so in time."""
     return PaymentError(500, reason, "Payment processing failed", error=error)

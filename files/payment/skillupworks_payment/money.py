@@ -11,13 +11,15 @@ _FLOAT_NOISE = Decimal("0.000001")
 MAX_MAJOR_UNITS = 10**10  # more is a mistake, and in minor units still far below 2**53
 
 
+class TooMuch(ValueError):
+    """The amount is larger than any that is taken."""
+
+
 def exact(number: object) -> int:
-    """The minor units of a JSON number of at most two decimals; ValueError says what is wrong."""
-    return _minor_units(number, tolerance=Decimal(0))
+    """The minor units of a JSON number of at most two decimals; ValueError says what is wrong.
 
-
-def without_noise(number: object) -> int:
-    """As `exact`, from a service that adds up in floating point: 0.30000000000000004 is 30, 0.305 is still refused."""
+    Who adds up in floating point means 0.3 by 0.30000000000000004, so that is 30; 0.305 is refused.
+    """
     return _minor_units(number, tolerance=_FLOAT_NOISE)
 
 
@@ -35,11 +37,13 @@ def to_json(minor_units: int) -> int | float:
 def _minor_units(number: object, tolerance: Decimal) -> int:
     if isinstance(number, bool) or not isinstance(number, _NUMBERS):
         raise ValueError("must be a number")
-    if not 0 <= number <= MAX_MAJOR_UNITS:  # before any arithmetic: 1e999999 has a million digits
-        raise ValueError(f"must be from 0 to {MAX_MAJOR_UNITS}")
+    if number > MAX_MAJOR_UNITS:  # before any arithmetic: 1e999999 has a million digits
+        raise TooMuch(f"must be at most {MAX_MAJOR_UNITS}")
+    if number < 0:
+        raise ValueError("must not be negative")
     if isinstance(number, int):
         return 100 * number
     nearest = Decimal(number).quantize(_HUNDREDTH, ROUND_HALF_UP)
-    if nearest != number and abs(nearest - number) >= tolerance:  # the difference of 1e-999999999 underflows to 0
+    if abs(nearest - number) >= tolerance:
         raise ValueError("must have at most two decimals")
     return int(nearest * 100)

@@ -11,7 +11,7 @@ from .validation import PaymentRequest
 
 # What each status of POST /pay/<sessionId> means. What a 4xx names as `field` can be corrected.
 _REFUSALS = {
-    400: "The request is malformed, has card data in it, or shows another cart; or the cart is empty.",
+    400: "The request is malformed, has card data in it, or shows another cart; or the cart is empty or too large.",
     401: "The User service does not know the session.",
     409: "The same payment is in progress, or its outcome is being found out.",
     413: f"The body is larger than {bodies.MAX_BYTES} bytes.",
