@@ -1,9 +1,12 @@
 """Runs playbooks as the command ansible-playbook does, each in a fork of a process that has loaded Ansible.
 
-To load it, and to pack its modules for the hosts, is half of a short run's work, and the tests start hundreds of runs.
+To load it and its plugins, to pack its modules for the hosts and to compile templates is more than half of a short
+run's work, and the tests start hundreds of runs.
 """
 
+import hashlib
 import json
+import marshal
 import os
 import signal
 import socket
@@ -11,8 +14,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import CodeType
 
 ROOT = Path(__file__).parents[1]
+TEMPLATES = ROOT / ".cache" / "templates"
 PLAIN = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "false", "ANSIBLE_NOCOLOR": "true"}
 
 
@@ -59,13 +64,47 @@ def _process(surroundings: dict[str, str]) -> socket.socket:
         return _processes[loaded]
 
 
+def _keep_templates() -> None:
+    """Have Jinja keep what it compiles: Ansible compiles a task's templates in a process that ends with the task."""
+    import ansible.release
+    import jinja2
+
+    TEMPLATES.mkdir(parents=True, exist_ok=True)
+    compiled = jinja2.Environment.compile
+    versions = (ansible.release.__version__, jinja2.__version__, sys.version)
+
+    def kept(
+        self: jinja2.Environment, source: object, name: str | None = None, *more: object, **options: object
+    ) -> object:
+        if not isinstance(source, str):
+            return compiled(self, source, name, *more, **options)
+        try:
+            tokens = list(self.lexer.tokeniter(source, name))
+        except jinja2.TemplateSyntaxError:
+            return compiled(self, source, name, *more, **options)  # which says where it is
+        key = repr((versions, type(self).__qualname__, name, more, options, tokens))
+        file = TEMPLATES / hashlib.sha256(key.encode()).hexdigest()
+        try:
+            return marshal.loads(file.read_bytes())
+        except (OSError, EOFError, ValueError, TypeError):
+            code = compiled(self, source, name, *more, **options)
+        if isinstance(code, CodeType):
+            new = file.with_suffix(f".{os.getpid()}")
+            new.write_bytes(marshal.dumps(code))
+            new.replace(file)
+        return code
+
+    jinja2.Environment.compile = kept
+
+
 def _serve(requests: socket.socket) -> None:
     """Until whoever asks has ended. Each run has a process beside it that waits for it."""
     from ansible.cli.playbook import PlaybookCLI
     from ansible.plugins import loader
 
-    for plugins in (loader.connection_loader, loader.shell_loader, loader.become_loader, loader.callback_loader):
-        list(plugins.all(class_only=True))
+    for kind in ("action", "become", "callback", "connection", "filter", "lookup", "shell", "strategy", "test"):
+        list(getattr(loader, f"{kind}_loader").all(class_only=True))
+    _keep_templates()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that wait
     while (received := socket.recv_fds(requests, 1 << 20, 2))[0]:
         says, ends = received[1]

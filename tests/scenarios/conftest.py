@@ -215,7 +215,8 @@ def under_load(
         with Load(entrance) as running:
             yield running
         record_property("load", running.row(scenario))
-        assert Counter(answer.status for answer in running.failed() if not re.match(unless, str(answer.status))) == {}
+        failed = [answer for answer in running.failed() if not re.match(unless, str(answer.status))]
+        assert Counter((answer.status, answer.message) for answer in failed) == {}
         assert len(running.answers) > 50  # it asks 55 times a second, and a run takes five seconds at least
 
     return load

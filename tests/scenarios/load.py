@@ -19,6 +19,7 @@ class Answer:
     seconds: float
     began: float  # by the monotonic clock
     order: str | None  # the id of the order that was answered
+    message: str | None  # of an error that was answered
 
 
 class Load:
@@ -67,7 +68,7 @@ class Load:
     def _ask(self, number: int) -> None:
         connection = http.client.HTTPConnection(self._base.netloc, timeout=_PATIENCE)
         began = time.monotonic()
-        order = None
+        order = message = None
         try:
             if number % 2:
                 connection.request("GET", f"{self._base.path}/health")
@@ -80,8 +81,10 @@ class Load:
             status: int | str = response.status
             if status == 200:
                 order = json.loads(body).get("orderId")
+            else:
+                message = body[:200].decode(errors="replace")
         except (OSError, http.client.HTTPException) as error:
             status = repr(error)
         finally:
             connection.close()
-        self.answers.append(Answer(status, time.monotonic() - began, began, order))
+        self.answers.append(Answer(status, time.monotonic() - began, began, order, message))

@@ -45,8 +45,10 @@ Environment=CART_HOST={settings[payment_cart_host]} CART_PORT=8083
 Environment=USER_HOST={settings[payment_user_host]} USER_PORT=8081
 Environment=AMQP_HOST={settings[payment_amqp_host]} AMQP_USER=skillupworks AMQP_PASS={settings[payment_amqp_password]}
 Environment=PAYMENT_PORT=8084 PAYMENT_GATEWAY=sandbox://approve
-# what the app needs beyond the guide, and no limit for the one client that the load comes from
+# what the app needs beyond the guide, no limit for the one client that the load comes from, and patience with
+# neighbours while gcc has all processors
 Environment=PAYMENT_LEDGER_URL=sqlite:////home/skillupworks/ledger.db PAYMENT_RATE_CLIENT=unlimited
+Environment=PAYMENT_CONNECT_TIMEOUT=10 PAYMENT_READ_TIMEOUT=10
 ExecStart=/usr/local/bin/uwsgi --ini /app/payment.ini --enable-threads
 Restart=always
 RestartSec=5
