@@ -96,6 +96,7 @@ def run(stage: Stage, only: str | None, alone: bool) -> Result:
     headline = f"\n=== {stage.name}: {' '.join(stage.command)}"
     print(headline, flush=True)
     environment = os.environ | {"PATH": f"{ROOT / '.venv/bin'}:{os.environ['PATH']}"}
+    environment |= {"PYTHONPATH": str(ROOT / "testbed/python"), "KEEP_COMPILED": str(ROOT / ".cache")}
     if stage.report:
         stage.report.unlink(missing_ok=True)
         environment["PYTEST_ADDOPTS"] = f"--junitxml={stage.report}" + (f" -k '{only}'" if only else "")

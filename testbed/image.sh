@@ -88,7 +88,7 @@ testhost() {
         fi
     fi
 
-    image=$prefix/testhost:$({ ./podman image inspect --format '{{.Id}}' "$base" && cat Containerfile keep_compiled.py; } | hash_of)
+    image=$prefix/testhost:$({ ./podman image inspect --format '{{.Id}}' "$base" && cat Containerfile python/keep_compiled.py; } | hash_of)
     if present "$image"; then
         found "$description, cached"
     else

@@ -1,5 +1,5 @@
-"""Has a test host's Python keep what it compiles of archives: each task's module comes as one, and a run of all tests
-has some ten thousand of them, whose time goes mostly into compiling the same lines again.
+"""Has Python keep what it compiles of archives, on test hosts and beside them: each task's module comes as one, and a
+run of all tests has some ten thousand of them, whose time goes mostly into compiling the same lines again.
 """
 
 import _imp
@@ -8,7 +8,7 @@ import os
 import sys
 import zipimport
 
-FOLDER = f"/var/cache/compiled-{sys.implementation.cache_tag}"
+FOLDER = os.environ.get("KEEP_COMPILED", "/var/cache") + f"/compiled-{sys.implementation.cache_tag}"
 _compile = zipimport._compile_source
 
 
