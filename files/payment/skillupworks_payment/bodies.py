@@ -1,11 +1,14 @@
 """The body of the request that is being answered."""
 
+from contextlib import suppress
+
 from flask import request
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
 
 from .errors import PaymentError, invalid
 
 MAX_BYTES = 64 * 1024
+_MOST_DISCARDED = 8 * 1024 * 1024
 
 
 def read() -> bytes:
@@ -17,10 +20,12 @@ def read() -> bytes:
     try:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge as error:
+        _discard()
         raise _too_large() from error
     except ClientDisconnected as error:
         raise invalid(None, "Body is shorter than announced") from error
     if len(body) > MAX_BYTES:  # of one in chunks, nobody has announced that
+        _discard()
         raise _too_large()
     if request.mimetype != "application/json":
         raise _unsupported("Content-Type must be application/json")
@@ -38,6 +43,15 @@ def _check_framing(length: str | None, coding: str | None) -> None:
         raise invalid("Content-Length", "Content-Length and Transfer-Encoding must not both be there")
     elif coding.lower() != "chunked":
         raise invalid("Transfer-Encoding", "Transfer-Encoding must be chunked, or left out")
+
+
+def _discard() -> None:
+    """Take what is left of the body: a connection that is closed before is reset, and the answer may be lost."""
+    left = request.environ["wsgi.input"]
+    with suppress(OSError, ValueError):  # it is cut, or its chunks cannot be read
+        for _ in range(_MOST_DISCARDED // MAX_BYTES):
+            if not left.read(MAX_BYTES):
+                return
 
 
 def _too_large() -> PaymentError:
