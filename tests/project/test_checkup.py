@@ -201,6 +201,14 @@ def close_the_log(evidence: Evidence) -> None:
     silence(evidence)
 
 
+def bind_another_zone(evidence: Evidence) -> None:
+    rule = 'rule family="ipv4" source address="192.0.2.9" port port="8084" protocol="tcp" accept'
+    sides = {"after": "internal", "before": "public"}
+    evidence["openings"] = {
+        side: "".join(f"{zone}, {when}: {rule}\n" for when in ("now", "after a reboot")) for side, zone in sides.items()
+    }
+
+
 def lose_the_way(evidence: Evidence) -> None:
     for answers in evidence["reached"].values():
         answers |= {path: {"status": 0, "reason": "timeout", "said": "timed out"} for path in answers}
@@ -224,6 +232,7 @@ def stop_user(evidence: Evidence) -> None:
         (outgrow, "disk nearly full", "disk"),
         (use_up_inodes, "disk full", "disk"),
         (release_another, "release differs", "release runs"),
+        (bind_another_zone, "firewall zone", "firewall"),
         (lose_the_way, "network", "reached from frontend-1"),
         (stop_user, "user down", "health of user"),
         (mask, "service masked", "service is active"),
@@ -250,7 +259,7 @@ def test_what_was_not_caused_on_a_host_is_judged_from_evidence(payment, change, 
 
 def test_a_proxy_that_selinux_keeps_from_connecting(frontend):
     frontend |= {"route": {"status": 502, "body": ""}, "log": [NGINX_DENIED]}
-    assert causes(frontend, "frontend-1")[0]["command"] == "setsebool -P httpd_can_network_connect on"
+    assert causes(frontend, "frontend-1")[0]["command"].startswith("setsebool -P httpd_can_network_relay on")
 
 
 @pytest.mark.parametrize("tls", [{"ok": False, "said": "certificate has expired"}, {"ok": True, "days": 3.2}])

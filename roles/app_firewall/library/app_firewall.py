@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.firewalld_zones import includes, zone_of
 
 try:
     from dbus.exceptions import DBusException
@@ -42,7 +43,10 @@ options:
     elements: str
     required: true
   zone:
-    description: Zone to open them in. Empty means firewalld's default zone.
+    description:
+      - Zone to open them in. It has to be the one that the sources' packets reach.
+      - Empty means that one, for each source, by what firewalld goes by now and by what it goes by after a reboot - the
+        zone of the source, else that of the interface, else the default one.
     type: str
     default: ""
   keep_earlier:
@@ -73,11 +77,20 @@ class Zone:
     """What is open in a zone, in the running firewall or for its next start.
 
     An opening is a port as `8084/tcp`, or a rich rule. `calls` has the methods of firewalld's bindings, all of which
-    take `arguments` first.
+    take `arguments` first, and `service_ports` returns those of a service.
     """
 
-    def __init__(self, name, when, calls, *arguments, save=lambda: None):
+    def __init__(self, name, when, calls, service_ports, *arguments, save=lambda: None):
         self.name, self.when, self._calls, self._arguments, self._save = name, when, calls, arguments, save
+        self._service_ports = service_ports
+
+    def lets_everyone_in(self, port):
+        """Whether that is open along with others, in a range of ports or a service."""
+        number, protocol = port.split("/")
+        ports = [pair for pair in self._calls.getPorts(*self._arguments) if pair[0] != number]
+        for service in self._calls.getServices(*self._arguments):
+            ports += self._service_ports(service)
+        return number.isdecimal() and includes(ports, int(number), protocol)
 
     def openings(self):
         ports = {f"{port}/{protocol}" for port, protocol in self._calls.getPorts(*self._arguments)}
@@ -95,18 +108,27 @@ class Zone:
 
 
 class Running:
-    """firewalld as it runs: what it does now, and what it will do after its next start."""
+    """firewalld as it runs: what it does now, and what it will do after its next start.
+
+    `arrivals` has for each of the two how it sorts packets: (name, sources, interfaces) of zones, and the default zone.
+    """
 
     running = True
 
     def __init__(self, client):
-        self._client = client
-        self.default_zone = client.getDefaultZone()
-        self.zone_names = client.config().getZoneNames()
+        self._client, self._config = client, client.config()
+        self.zone_names = self._config.getZoneNames()
+        now = [(name, of.get("sources", []), of.get("interfaces", [])) for name, of in client.getActiveZones().items()]
+        stored = [(name, self._config.getZoneByName(name)) for name in self.zone_names]
+        later = [(name, zone.getSources(), zone.getInterfaces()) for name, zone in stored]
+        self.arrivals = [(now, client.getDefaultZone()), (later, client.getDefaultZone())]
 
     def zone(self, name):
-        yield Zone(name, "now", self._client, name)
-        yield Zone(name, "after a reboot", self._client.config().getZoneByName(name))
+        def service_ports(service):
+            return self._config.getServiceByName(service).getPorts()
+
+        yield Zone(name, "now", self._client, service_ports, name)
+        yield Zone(name, "after a reboot", self._config.getZoneByName(name), service_ports)
 
 
 class Stopped:
@@ -118,17 +140,24 @@ class Stopped:
         firewall = Firewall(offline=True)
         firewall.start()
         self._config = firewall.config
-        self.default_zone = firewall.get_default_zone()
         self.zone_names = firewall.config.get_zones()
+        stored = [(name, self._settings(name)) for name in self.zone_names]
+        later = [(name, zone.getSources(), zone.getInterfaces()) for name, zone in stored]
+        self.arrivals = [(later, firewall.get_default_zone())]
 
     def zone(self, name):
-        stored = self._config.get_zone(name)
-        settings = FirewallClientZoneSettings(self._config.get_zone_config_dict(stored))
+        settings = self._settings(name)
 
         def save():
-            self._config.set_zone_config_dict(stored, settings.getSettingsDict())
+            self._config.set_zone_config_dict(self._config.get_zone(name), settings.getSettingsDict())
 
-        yield Zone(name, "after a reboot", settings, save=save)
+        def service_ports(service):
+            return self._config.get_service(service).ports if service in self._config.get_services() else []
+
+        yield Zone(name, "after a reboot", settings, service_ports, save=save)
+
+    def _settings(self, name):
+        return FirewallClientZoneSettings(self._config.get_zone_config_dict(self._config.get_zone(name)))
 
 
 def firewalld():
@@ -163,6 +192,33 @@ def opening_of(port, source):
     )
 
 
+def zones_reached(module, wall, source):
+    """Return the zones that packets of a source reach, now and after a reboot; those of everyone, by any interface."""
+    if source == EVERYONE:
+        _, output, _ = module.run_command(["ip", "-json", "address", "show", "up"], check_rc=True)
+        ways = [(None, {link["ifname"]}) for link in json.loads(output) if "LOOPBACK" not in link.get("flags", ())]
+    else:
+        network = ipaddress.ip_network(source)
+        code, output, _ = module.run_command(["ip", "-json", "route", "get", str(network.network_address)])
+        ways = [(network, {route["dev"] for route in json.loads(output)} if code == 0 else set())]
+    return {zone_of(*way, zones, default) for zones, default in wall.arrivals for way in ways or [(None, set())]}
+
+
+def zones_to_open(module, wall, source):
+    """Return the zones to let a source in at, which a wrong parameter ends."""
+    zone, reached = module.params["zone"], zones_reached(module, wall, source)
+    if not zone:
+        return reached
+    if zone not in wall.zone_names:
+        module.fail_json(msg=f"firewalld has no zone {zone!r}. Set app_firewall_zone to one of {wall.zone_names}.")
+    if zone not in reached:
+        module.fail_json(
+            msg=f"app_firewall_zone is {zone}, but packets of {source} reach the zone {' or '.join(sorted(reached))}. "
+            "Set app_firewall_zone to that, or leave it out."
+        )
+    return {zone}
+
+
 def added_before(record):
     """Return what was added for the application by the run before: pairs of zone and opening."""
     return {tuple(pair) for pair in json.loads(record.read_text())} if record.exists() else set()
@@ -179,23 +235,28 @@ def remember(record, added):
 def settle(module, wall):
     """Bring about what the module's parameters say; return its results."""
     ports = module.params["ports"]
-    zone = module.params["zone"] or wall.default_zone
-    if zone not in wall.zone_names:
-        module.fail_json(msg=f"firewalld has no zone {zone!r}. Set app_firewall_zone to one of {wall.zone_names}.")
     sources = [EVERYONE] if EVERYONE in module.params["sources"] else module.params["sources"]
-    wanted = {(zone, opening_of(port, source)) for port in ports for source in sources}
+    wanted = {
+        (zone, opening_of(port, source))
+        for source in sources
+        for zone in zones_to_open(module, wall, source)
+        for port in ports
+    }
+    zones = {zone for zone, _ in wanted} or {default for _, default in wall.arrivals}
     record = RECORDS / f"{module.params['name']}.json"
     before = added_before(record)
-    earlier = {(name, opening) for name, opening in before if name != zone or port_of(opening) not in ports}
+    earlier = {(name, opening) for name, opening in before if name not in zones or port_of(opening) not in ports}
     kept = earlier if module.params["keep_earlier"] else set()
     after = wanted | kept
 
     changes = []
-    for name in sorted({zone} | {name for name, _ in earlier}.intersection(wall.zone_names)):
+    for name in sorted(zones | {name for name, _ in earlier}.intersection(wall.zone_names)):
         for each in wall.zone(name):
             present = {(name, opening) for opening in each.openings()}
-            ours = {(name, opening) for _, opening in present if name == zone and port_of(opening) in ports}
-            missing = {opening for where, opening in wanted - present if where == name}
+            ours = {(name, opening) for _, opening in present if name in zones and port_of(opening) in ports}
+            # What is open along with others is not to be opened by itself, which firewalld refuses in a range.
+            open_already = {port for port in ports if each.lets_everyone_in(port)}
+            missing = {opening for where, opening in wanted - present if where == name} - open_already
             surplus = {opening for _, opening in (ours | before) & present - after}
             changes.append((each, sorted(missing), sorted(surplus)))
 

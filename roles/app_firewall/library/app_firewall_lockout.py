@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.firewalld_zones import includes, is_from, zone_of
 
 try:
     from firewall.client import FirewallClientServiceSettings, FirewallClientZoneSettings
@@ -27,7 +28,9 @@ author: skillupworks
 
 
 def ssh_connection():
-    """Return the client's address, the address and port of this host that Ansible is connected by; or None.
+    """Return the client's address, as a network, and the address and port of this host that Ansible is connected by.
+
+    None where it is not connected by SSH.
 
     sudo hides the variable from the module, not from those that started it.
     """
@@ -37,26 +40,9 @@ def ssh_connection():
         for variable in (process / "environ").read_bytes().split(b"\0"):
             if variable.startswith(b"SSH_CONNECTION="):
                 client, _, here, port = variable.split(b"=", 1)[1].decode().split()
-                return ipaddress.ip_address(client), here, int(port)
+                return ipaddress.ip_network(client), here, int(port)
         pid = int((process / "stat").read_text().rpartition(")")[2].split()[1])
     return None
-
-
-def is_from(client, source):
-    """Whether a source of firewalld, which may be a MAC address or an ipset as well, is where the client is."""
-    try:
-        return client in ipaddress.ip_network(source, strict=False)
-    except ValueError:
-        return False
-
-
-def includes(ports, port):
-    """Whether one of firewalld's pairs of port or range and protocol is TCP's `port`."""
-    for numbers, protocol in ports:
-        first, _, last = numbers.partition("-")
-        if protocol == "tcp" and int(first) <= port <= int(last or first):
-            return True
-    return False
 
 
 def lets_in(settings, service_ports, client, port):
@@ -91,9 +77,8 @@ def main():
     }
     _, output, _ = module.run_command(["ip", "-json", "address", "show", "to", here], check_rc=True)
     interfaces = {link["ifname"] for link in json.loads(output) if link}
-    of_source = [name for name, zone in zones.items() if any(is_from(client, source) for source in zone.getSources())]
-    of_interface = [name for name, zone in zones.items() if interfaces.intersection(zone.getInterfaces())]
-    zone = [*of_source, *of_interface, firewall.get_default_zone()][0]  # in the order in which firewalld decides
+    bound = [(name, zone.getSources(), zone.getInterfaces()) for name, zone in zones.items()]
+    zone = zone_of(client, interfaces, bound, firewall.get_default_zone())
 
     def service_ports(name):
         if name not in config.get_services():
@@ -103,8 +88,8 @@ def main():
     if not lets_in(zones[zone], service_ports, client, port):
         module.fail_json(
             msg=f"firewalld was not started: its zone {zone} would not let in SSH at port {port}, by which Ansible is "
-            f"connected from {client}. Run firewall-offline-cmd --zone={zone} --add-port={port}/tcp on this host "
-            "first, or set app_firewall_service: false."
+            f"connected from {client.network_address}. Run firewall-offline-cmd --zone={zone} --add-port={port}/tcp on "
+            "this host first, or set app_firewall_service: false."
         )
     module.exit_json()
 

@@ -445,7 +445,13 @@ def firewall_differs(case: Case) -> Finding:
     seen = case.failed("firewall")
     if not seen:
         return None
-    if "missing: " in seen:
+    missing = {rule: zone for zone, rule in re.findall(r"missing: ([^,;]+), [^:;]+: ([^;]+)", seen)}
+    elsewhere = {rule: zone for zone, rule in re.findall(r"not the inventory's: ([^,;]+), [^:;]+: ([^;]+)", seen)}
+    if moved := [rule for rule, zone in missing.items() if elsewhere.get(rule, zone) != zone]:
+        reached, other = missing[moved[0]], elsewhere[moved[0]]
+        what = f"packets reach firewalld's zone {reached}, and it is its zone {other} that lets them in"
+        return cause(case, "firewall zone", what, "; ".join([seen, *unreached(case)]), case.playbook())
+    if missing:
         what = "firewalld does not let the frontends in"
         return cause(case, "firewall closed", what, "; ".join([seen, *unreached(case)]), case.playbook())
     what = "firewalld lets in more than the inventory says"
@@ -580,13 +586,10 @@ def proxy_denied(case: Case) -> Finding:
     denied = [line for line in case.evidence.get("log", []) if "(13: Permission denied) while connecting" in line]
     if not case.failed("route /api/payment/") or not denied:
         return None
-    return cause(
-        case,
-        "SELinux denial",
-        "SELinux does not let Nginx connect",
-        denied[-1],
-        "setsebool -P httpd_can_network_connect on",
-    )
+    # To web servers' ports alone, not to any, as httpd_can_network_connect does.
+    port = next(iter(case.evidence["hosts"])).rpartition(":")[2]
+    fix = f"setsebool -P httpd_can_network_relay on && semanage port -m -t http_port_t -p tcp {port}"
+    return cause(case, "SELinux denial", "SELinux does not let Nginx connect", denied[-1], fix)
 
 
 # What is not as it should be, and yet serves: told after all that does not serve, on whatever host.

@@ -34,6 +34,7 @@ with concurrent.futures.ThreadPoolExecutor(len(ports)) as threads:
 USUAL = {22, 80, 443, 5432, 5672, *range(8080, 8100), 9090, 15672, 18084}
 SSH, PORT, MOVED = 22, 8084, 8094
 EVERYONE = ["any"]
+WHEN = ("", "--permanent")
 RULE = 'rule family="ipv4" source address="{}" port port="{}" protocol="tcp" {}'
 
 # What others have done, at other ports and at ours: lasting, and until firewalld starts anew.
@@ -163,6 +164,43 @@ def test_everyone_where_that_is_said(role, scan, rules, shipped):
     assert rules()[1] == shipped | LASTING | {f"{PORT}/tcp"}
 
 
+def test_everyone_where_a_range_lets_everyone_in(role, rules, host):
+    """What is open along with others is open: firewalld would refuse to add a part of a range."""
+    host.check_output(f"firewall-cmd --remove-port={PORT}/tcp && firewall-cmd --permanent --remove-port={PORT}/tcp")
+    for when in ("", "--permanent"):
+        firewall(host, "add", "8080-8090/tcp", when)
+    before = rules()
+    try:
+        played = role(app_firewall_sources=EVERYONE)
+        assert (played.code, played.recap("payment-1")["changed"]) == (0, 0), played.output
+        assert rules() == before
+    finally:
+        for when in ("", "--permanent"):
+            firewall(host, "remove", "8080-8090/tcp", when)
+    assert role(app_firewall_sources=EVERYONE).code == 0
+
+
+def test_the_zone_that_packets_reach(role, scan, host, sources):
+    """An interface that is bound to another zone than the default one, as NetworkManager and cloud images do it."""
+    bind = "firewall-cmd --zone={zone} --change-interface=eth0 && firewall-cmd --permanent --zone={zone} {verb}=eth0"
+    host.check_output(bind.format(zone="internal", verb="--change-interface"))
+    try:
+        assert scan("another zone")["frontend"] == [SSH]
+        refused = role(app_firewall_sources=sources, app_firewall_zone="public")
+        assert refused.code != 0
+        assert "reach the zone internal. Set app_firewall_zone to that" in " ".join(refused.output.split())
+        played = role(app_firewall_sources=sources)
+        assert played.code == 0, played.output
+        assert scan("opened there")["frontend"] == [SSH, PORT]
+        opened = {when: host.check_output(f"firewall-cmd {when} --zone=internal --list-rich-rules") for when in WHEN}
+        assert {when: set(lines.splitlines()) for when, lines in opened.items()} == dict.fromkeys(WHEN, ours(sources))
+        assert f'port="{PORT}"' not in host.check_output("firewall-cmd --zone=public --list-rich-rules | grep accept")
+    finally:
+        host.check_output("firewall-cmd --zone=internal --remove-interface=eth0")
+        host.check_output("firewall-cmd --permanent --zone=internal --remove-interface=eth0")
+    assert role(app_firewall_sources=EVERYONE).code == 0
+
+
 def test_a_port_is_open_until_the_service_has_left_it(site, scan, rules, shipped, sources):
     """Here a run is killed before the service has; the next one still knows what to close."""
     site(payment_port=MOVED, kill_at="Look at the account")
@@ -211,6 +249,7 @@ FROM = "--zone=public --add-rich-rule='rule family=ipv4 source address={} servic
 )
 def test_what_lets_in_ssh(host, without_the_frontend, files, refusing_zone, monkeypatch):
     monkeypatch.setenv("ANSIBLE_LIBRARY", str(ROOT / "roles/app_firewall/library"))
+    monkeypatch.setenv("ANSIBLE_MODULE_UTILS", str(ROOT / "roles/app_firewall/module_utils"))
     host.check_output("cp -a /etc/firewalld /root/firewalld")
     try:
         for change in files:
