@@ -83,7 +83,9 @@ def route_of_nginx():
         upstream = re.search(r"upstream\s+" + re.escape(name) + r"\s*\{(.*?)\}", text, re.S)
         if upstream:
             rows = re.findall(r"^\s*server\s+(\S+?)(?:\s+([^;]*))?;", upstream.group(1), re.M)
-            return location, [{"address": address, "down": "down" in options.split()} for address, options in rows]
+            # A backup is a server that is asked when all others have failed.
+            usual = [(address, options.split()) for address, options in rows if "backup" not in options.split()]
+            return location, [{"address": address, "down": "down" in options} for address, options in usual]
     return location, [{"address": name, "down": False}] if name else []
 
 
