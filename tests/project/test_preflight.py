@@ -31,7 +31,7 @@ def problems(facts=EL9, disks=(), settings=(), **found):
         "memory": 296 * MIB,
         "disks": [DISK | {"path": path} | dict(disks).get(name, {}) for name, path in paths.items()],
         "listeners": [],
-        "link": {"kind": "absent", "service": False},
+        "link": {"kind": "absent", "service": False, "mount": False},
     }
     return PREFLIGHT.payment_host_problems(host | found, SETTINGS | dict(settings), facts, 1002.0)
 
@@ -47,9 +47,9 @@ def problems(facts=EL9, disks=(), settings=(), **found):
         {"listeners": [NGINX | {"port": 18084, "unit": "payment-trial.service"}]},
         {"listeners": [NGINX | {"address": "192.0.2.1"}], "settings": {"payment_bind_address": "192.0.2.2"}},
         {"listeners": [NGINX | {"port": 18084, "address": "192.0.2.1"}]},
-        {"link": {"kind": "directory", "service": True}},
-        {"link": {"kind": "link", "target": "/opt/payment/releases/by-hand", "release": False}},
-        {"link": {"kind": "link", "target": "/srv/old/releases/1.0.0-0", "release": True}},
+        {"link": {"kind": "directory", "service": True, "mount": False}},
+        {"link": {"kind": "link", "target": "/opt/payment/releases/by-hand", "release": False, "mount": False}},
+        {"link": {"kind": "link", "target": "/srv/old/releases/1.0.0-0", "release": True, "mount": False}},
         {"disks": {"root": {"inodes": None}}},
         {"disks": {"state": {"type": "nfs4"}}, "settings": {"payment_ledger_url": "postgresql://a@b/c"}},
         {"memory": 170 * MIB, "settings": {"payment_runtime": "python"}},
@@ -142,15 +142,19 @@ def test_processes_of_a_host_that_nobody_has_looked_at():
             "Stop that, or write another payment_trial_port.",
         ),
         (
-            {"link": {"kind": "directory", "service": False}},
+            {"link": {"kind": "directory", "service": False, "mount": False}},
             "/app is a directory without payment.py, or without a payment.s",
         ),
         (
-            {"link": {"kind": "other", "service": False}},
+            {"link": {"kind": "directory", "service": True, "mount": True}},
+            "/app is a mount point, which cannot become a link to a release. Unmount it,",
+        ),
+        (
+            {"link": {"kind": "other", "service": False, "mount": False}},
             "/app is a file: somebody else's. Move it away, or write another",
         ),
         (
-            {"link": {"kind": "link", "target": "/srv/shop", "release": False}},
+            {"link": {"kind": "link", "target": "/srv/shop", "release": False, "mount": False}},
             "/app is a link to /srv/shop, which is no release in /opt/payment: somebody else's.",
         ),
     ],

@@ -101,6 +101,11 @@ def port_problems(listeners: list[dict], settings: dict) -> list[str]:
 
 def link_problem(link: dict, path: str, root: str) -> str | None:
     """Say that the application path is somebody else's, or return None."""
+    if link["mount"]:
+        return (
+            f"{path} is a mount point, which cannot become a link to a release. Unmount it, and mount that file system "
+            "at a directory of releases instead (payment_root), or write another payment_link."
+        )
     if link["kind"] == "absent" or (link["kind"] == "directory" and link["service"]):
         return None
     if link["kind"] == "link":

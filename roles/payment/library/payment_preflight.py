@@ -62,7 +62,9 @@ listeners:
   type: list
   returned: success
 link:
-  description: What the application path is (absent, link, directory, other), where it leads, whether it is a service.
+  description: >-
+    What the application path is (absent, link, directory, other), where it leads, whether it is a service, and whether
+    something is mounted there.
   type: dict
   returned: success
 """
@@ -156,10 +158,11 @@ def link_of(link):
     """Return what the application path is."""
     path = Path(link)
     if path.is_symlink():
-        return {"kind": "link", "target": os.readlink(path), "release": (path / "REVISION").exists()}
+        release = (path / "REVISION").exists()
+        return {"kind": "link", "target": os.readlink(path), "release": release, "mount": False}
     kind = "directory" if path.is_dir() else "other" if path.exists() else "absent"
     service = (path / "payment.py").exists() and Path("/etc/systemd/system/payment.service").exists()
-    return {"kind": kind, "service": service}
+    return {"kind": kind, "service": service, "mount": os.path.ismount(path)}
 
 
 def packages_of(module):
