@@ -120,6 +120,7 @@ def test_a_wrong_inventory_is_refused(wrong, refusal, refused):
     assert run.code != 0
     assert not run.touched_a_host
     assert wrong.said.replace("{inventory}", str(inventory)) in run.output
+    assert "s3cr3t" not in run.output
     if wrong.setting:
         assert re.search(rf"{inventory}/(hosts|group_vars/all/\w+)\.yml: \w+", run.output)
     refused["refused"] += 1

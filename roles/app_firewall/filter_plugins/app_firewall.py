@@ -21,7 +21,8 @@ def source_problem(source: object) -> str | None:
     try:
         network = ipaddress.ip_network(str(source))
     except ValueError as error:
-        return f"{error}, and firewalld knows no names"
+        said = "one is no network" if "@" in str(source) else error  # it may be a URL with a password
+        return f"{said}, and firewalld knows no names"
     if network.num_addresses == 1 and network.is_unspecified:
         return f"{source} is nobody's address"
     return None

@@ -16,11 +16,13 @@ REQUIRED_GROUPS = {
     "rabbitmq": "RabbitMQ",
 }
 OPTIONAL_GROUPS = {"frontend": "the Nginx frontend"}
+OLD_NAMES = {"ansible_ssh_host": "ansible_host", "ansible_ssh_port": "ansible_port"}  # Ansible still connects by them
 HOSTNAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*\.?")
 SANDBOX = re.compile(
     r"sandbox://((approve|decline|timeout)/?(\?delay_ms=[0-9]{1,5})?|[A-Za-z0-9._-]{1,253}:[0-9]{1,5}/?)"
 )
 GATEWAY_HOST = re.compile(r"https://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?/?")
+MAY_BE_SECRET = re.compile("[@?]")
 PLACEHOLDER = re.compile(r"<[A-Z0-9-]+>")  # what the shipped inventories have where a value is to be written
 POSTGRESQL = re.compile(r"postgresql://[^\s:@/?#]+@[^\s@/?#]+/[^\s@/?#]+(\?[^\s#]*)?")
 UNIT_VALUE = re.compile(r"[^\s\"'\\%]+")  # what a systemd unit takes as it is
@@ -32,6 +34,11 @@ SECRETS = (
     "payment_razorpay_webhook_secret",
 )
 VAULT = "Put it into group_vars/all/vault.yml beside your hosts.yml, as inventories/vault.example.yml shows."
+
+
+def shown(value: object) -> str:
+    """A wrong value for a message; but for what looks like a URL with a user or a query."""
+    return "something that may hold a password" if MAY_BE_SECRET.search(str(value)) else repr(value)
 
 
 def address_problem(value: object) -> str | None:
@@ -46,7 +53,9 @@ def address_problem(value: object) -> str | None:
     except ValueError:
         if re.fullmatch(r"[0-9.]+", text):
             return f"is {text}, which is no IPv4 address (four numbers from 0 to 255)"
-        return None if HOSTNAME.fullmatch(text) else f"is {text!r}, which is neither an IPv4 address nor a DNS name"
+        return (
+            None if HOSTNAME.fullmatch(text) else f"is {shown(text)}, which is neither an IPv4 address nor a DNS name"
+        )
     if address.is_unspecified or address.is_multicast:
         return f"is {text}, which is not the address of one host"
     return None
@@ -66,6 +75,11 @@ def payment_inventory_problems(hostvars: dict, groups: dict) -> list[str]:
         for group, what in REQUIRED_GROUPS.items()
         if not groups.get(group)
     ]
+    for host in groups["all"]:
+        for old, new in OLD_NAMES.items():
+            if old in hostvars[host]:
+                file = hostvars[host].get("inventory_file") or "the inventory"
+                problems.append(f"{file}: {host}: {old} is an old name, which nothing here reads. Write {new} instead.")
     owners: dict[str, str] = {}
     for group, what in (REQUIRED_GROUPS | OPTIONAL_GROUPS).items():
         for host in groups.get(group, []):
@@ -88,7 +102,7 @@ def payment_inventory_problems(hostvars: dict, groups: dict) -> list[str]:
 def port_problem(value: object, lowest: int) -> str | None:
     """Say what is wrong with `value` as a TCP port, or return None."""
     if isinstance(value, bool) or not re.fullmatch(r"[0-9]+", str(value)):
-        return f"is {value!r}, which is no port"
+        return f"is {shown(value)}, which is no port"
     if not lowest <= int(value) <= 65535:
         return f"is {value}, which is not from {lowest} to 65535"
     return None
@@ -102,7 +116,7 @@ def gateway_problem(url: str, sandbox_allowed: object) -> str | None:
         return None
     if url.startswith("https://"):  # which may have a key in it
         return None if GATEWAY_HOST.fullmatch(url) else "has more than a host in it. Write https://razorpay.com/"
-    return f"is {url!r}. Write https://razorpay.com/, or sandbox://approve (decline, timeout) on test hosts"
+    return f"is {shown(url)}. Write https://razorpay.com/, or sandbox://approve (decline, timeout) on test hosts"
 
 
 def razorpay_problems(settings: dict) -> list[str]:
@@ -122,7 +136,7 @@ def razorpay_problems(settings: dict) -> list[str]:
     ]
     if not problems and not re.fullmatch(r"rzp_(live|test)_[A-Za-z0-9]{1,50}", values["payment_razorpay_key_id"]):
         key_id = values["payment_razorpay_key_id"]
-        problems.append(f"payment_razorpay_key_id is {key_id!r}. Write the key's id, which begins with rzp_live_.")
+        problems.append(f"payment_razorpay_key_id is {shown(key_id)}. Write the key's id, which begins with rzp_live_.")
     return problems
 
 
@@ -150,19 +164,20 @@ def payment_address(hostvars: dict) -> str:
 def rate_problems(settings: dict) -> list[str]:
     """Check how many requests are allowed, and whose word counts for who makes them."""
     problems = [
-        f"{name} is {settings[name]!r}. Write requests and seconds such as 30/60s, or unlimited."
+        f"{name} is {shown(settings[name])}. Write requests and seconds such as 30/60s, or unlimited."
         for name in ("payment_rate_session", "payment_rate_client")
         if not re.fullmatch(r"[1-9][0-9]{0,5}/[1-9][0-9]{0,4}s|unlimited", str(settings[name]))
     ]
     proxies = settings["payment_trusted_proxies"]
     if not isinstance(proxies, list):
-        return [*problems, f"payment_trusted_proxies is {proxies!r}. Write a list of addresses and networks."]
+        return [*problems, f"payment_trusted_proxies is {shown(proxies)}. Write a list of addresses and networks."]
     for proxy in proxies:
         try:
             ipaddress.ip_network(str(proxy))
         except ValueError as error:
+            said = "one is no network" if MAY_BE_SECRET.search(str(proxy)) else error
             problems.append(
-                f"payment_trusted_proxies: {error}. Write the addresses and networks that the frontend connects from, "
+                f"payment_trusted_proxies: {said}. Write the addresses and networks that the frontend connects from, "
                 "for example 172.31.19.140 or 172.31.16.0/20."
             )
     return problems
@@ -180,13 +195,15 @@ def artifact_problems(settings: dict) -> list[str]:
             "uploads releases to, or bundled, for the app of this checkout."
         )
     elif not re.fullmatch(r"https://[^\s<>]+|s3://[a-z0-9][a-z0-9.-]+[a-z0-9]/[^\s<>]+", url):
-        problems.append(f"payment_artifact_url is {url!r}. Write s3://bucket/key, an https:// URL, or bundled.")
+        problems.append(f"payment_artifact_url is {shown(url)}. Write s3://bucket/key, an https:// URL, or bundled.")
     endpoint = str(settings["payment_s3_endpoint"])
     if endpoint and not re.fullmatch(r"https://[^\s<>]+", endpoint):
-        problems.append(f"payment_s3_endpoint is {endpoint!r}. Write an https:// URL, or nothing for AWS.")
+        problems.append(f"payment_s3_endpoint is {shown(endpoint)}. Write an https:// URL, or nothing for AWS.")
     region = str(settings["payment_s3_region"])
     if not re.fullmatch(r"[a-z0-9-]*", region):
-        problems.append(f"payment_s3_region is {region!r}. Write one like us-east-1, or nothing for the controller's.")
+        problems.append(
+            f"payment_s3_region is {shown(region)}. Write one like us-east-1, or nothing for the controller's."
+        )
     version = str(settings["payment_version"])
     sha256 = str(settings["payment_artifact_sha256"])
     if not re.fullmatch(r"[0-9A-Za-z][0-9A-Za-z.+_]*", version):
@@ -202,7 +219,9 @@ def artifact_problems(settings: dict) -> list[str]:
             " make publish printed."
         )
     elif not re.fullmatch(r"[0-9a-f]{64}", sha256):
-        problems.append(f"payment_artifact_sha256 is {sha256!r}, which is no SHA-256 (64 digits; sha256sum prints it).")
+        problems.append(
+            f"payment_artifact_sha256 is {shown(sha256)}, which is no SHA-256 (64 digits; sha256sum prints it)."
+        )
     return problems
 
 
@@ -214,8 +233,9 @@ def payment_setting_problems(settings: dict) -> list[str]:
             problems.append(f"{name} {problem}. Write an IPv4 address or a DNS name.")
     try:
         ipaddress.IPv4Address(str(settings["payment_bind_address"]))
-    except ValueError as error:
-        problems.append(f"payment_bind_address: {error}. Write an IPv4 address of the host, or 0.0.0.0 for all.")
+    except ValueError:
+        address = shown(settings["payment_bind_address"])
+        problems.append(f"payment_bind_address is {address}. Write an IPv4 address of the host, or 0.0.0.0 for all.")
     for name, lowest in {
         "payment_port": 1024,  # the service has no right to open a lower one
         "payment_trial_port": 1024,
@@ -229,14 +249,14 @@ def payment_setting_problems(settings: dict) -> list[str]:
         problems.append("payment_trial_port is payment_port. Write another one, that nothing on the host listens on.")
     for name in ("payment_processes", "payment_threads"):
         if not re.fullmatch(r"[1-9][0-9]?", str(settings[name])):
-            problems.append(f"{name} is {settings[name]!r}. Write a number from 1 to 99.")
+            problems.append(f"{name} is {shown(settings[name])}. Write a number from 1 to 99.")
     if not problems and settings["payment_runtime"] == "python":
         threads = int(settings["payment_processes"]) * int(settings["payment_threads"])
         if threads > 256:
             problems.append(f"payment_threads times payment_processes is {threads}. One Python process has up to 256.")
     for name in ("payment_amqp_user", "payment_amqp_vhost", "payment_queue", "payment_gateway"):
         if not UNIT_VALUE.fullmatch(str(settings[name])):
-            problems.append(f"{name} is {settings[name]!r}. Write it without spaces, quotes, backslashes and %.")
+            problems.append(f"{name} is {shown(settings[name])}. Write it without spaces, quotes, backslashes and %.")
     password = str(settings["payment_amqp_password"])
     if not password or password.startswith("<"):
         problems.append(f"payment_amqp_password, the password of RabbitMQ's user, is not set. {VAULT}")

@@ -17,7 +17,7 @@ from jinja2 import UndefinedError
 TYPES = {
     "str": "text",
     "path": "an absolute path",
-    "int": "a number",
+    "int": "a whole number",
     "bool": "true or false",
     "list": "a list",
     "dict": "a list of names, each with its value",
@@ -97,11 +97,12 @@ def advice_on(name: str, value: object, option: dict) -> str | None:
     kind = option["type"]
     spec = {key: option[key] for key in ("type", "elements", "choices") if key in option}
     mistyped = kind in ("str", "path") and isinstance(value, list | Mapping)  # which Ansible would make text of
-    mistyped |= kind == "int" and isinstance(value, bool)
+    # A fraction, even of nothing, passes Ansible's own check and reaches the roles as it is.
+    mistyped |= kind == "int" and not re.fullmatch(r"-?[0-9]+", str(value))
     if mistyped or ArgumentSpecValidator({name: spec}).validate({name: value}).error_messages:
         return f"Write {' or '.join(option['choices']) if 'choices' in option else TYPES[kind]}."
     if kind == "int" and int(value) < LOWEST.get(name, 0):
-        return f"Write a number from {LOWEST.get(name, 0)} up."
+        return f"Write a whole number from {LOWEST.get(name, 0)} up."
     if name in FORMS:
         form, example = FORMS[name]
         texts = map(str, value if isinstance(value, list) else [value])
@@ -114,7 +115,9 @@ def problem_of(name: str, value: object, option: dict) -> str | None:
     if value is None:
         return f"{name} has no value. Write {TYPES[option['type']]}, or remove the line."
     advice = advice_on(name, value, option)
-    shown = "not what it must be" if name.endswith(("password", "secret")) else repr(value)
+    # What looks like a URL with a user or a query may hold a password as well.
+    is_secret = name.endswith(("password", "secret")) or re.search("[@?]", str(value))
+    shown = "not what it must be" if is_secret else repr(value)
     return f"{name} is {shown}. {advice}" if advice else None
 
 
