@@ -67,6 +67,23 @@ def test_a_wrong_setting_is_taken_back(play, source, host, release, url, under_l
     assert ask(f"{url}/pay/demo-after", {})["status"] == "success"
 
 
+def test_a_failure_that_cannot_be_taken_back_is_told_first(play, source, host, settings, release):
+    """What served before cannot be started again either: the run says why the release failed, and then that."""
+    before = release()
+    unit = f"{settings['payment_root']}/proven/last/payment.service"
+    host.check_output(f"cp {unit} /root/ && sed -i 's,^ExecStart=.*,ExecStart=/usr/bin/false,' {unit}")
+    try:
+        played = play("site.yml", payment_live_tries=2, **source("2.0.0", MISSING_MODULE))
+    finally:
+        host.check_output(f"mv /root/payment.service {unit}")
+    said = " ".join(played.output.split())
+    assert played.code != 0
+    assert "2.0.0-" in said.partition("did not come into service.")[0].rpartition("payment-1: ")[2]
+    assert re.search("failed: .* What was there before could not be put back: the task .* failed", said), said
+    assert play("site.yml", **source("1.0.0")).code == 0
+    assert release() == before
+
+
 def test_the_same_as_before_changes_nothing(play, source):
     """Once the artifacts are gone that the failed runs had fetched."""
     assert play("site.yml", **source("1.0.0")).code == 0
