@@ -151,6 +151,8 @@ def settle_secrets(module, directory, secrets, encrypted):
 
 
 def main():
+    # sudo may set a strict one, by which directories on the way are made, and files that atomic_move has not seen.
+    os.umask(0o022)
     module = AnsibleModule(
         argument_spec={
             "directories": {"type": "list", "elements": "dict", "default": []},
