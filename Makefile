@@ -6,7 +6,8 @@ export PYTHONPYCACHEPREFIX := $(CURDIR)/.cache/pycache
 unexport PYTHONDONTWRITEBYTECODE
 INVENTORY ?= inventories/demo
 # The test bed's S3 takes any credentials, and has a certificate of its own.
-TESTBED := PYTHONPATH=$(CURDIR)/testbed/python KEEP_COMPILED=$(CURDIR)/.cache AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_CA_BUNDLE=$(CURDIR)/.cache/testbed/s3-demo.pem \
+TESTBED := PYTHONPATH=$(CURDIR)/testbed/python KEEP_COMPILED=$(CURDIR)/.cache \
+    AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_CA_BUNDLE=$(CURDIR)/.cache/testbed/s3-demo.pem \
     ansible-playbook --inventory inventories/demo
 
 help: ## List these commands
